@@ -1,0 +1,4 @@
+/** What tq calls itself in `hello`, events, reports and the banner. */
+export const name = "tq";
+export const version = "0.1.0";
+export const codename = "first light";
