@@ -4,8 +4,14 @@ export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,
     include: ["test/**/*.test.ts"],
+    globalSetup: ["test/global-setup.ts"],
+    setupFiles: ["test/helpers/leaks.ts"],
+    // A fresh process per file: tests look at their own process, its children and its environment.
     pool: "forks",
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // A test that passes the second time hides a race that users will meet.
+    retry: 0,
   },
 });

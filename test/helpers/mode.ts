@@ -1,0 +1,4 @@
+/** Whether this run may not skip anything: CI=true. */
+export function isCI(): boolean {
+  return Boolean(process.env.CI) && process.env.CI !== "false";
+}
