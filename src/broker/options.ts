@@ -1,0 +1,31 @@
+/** What a broker wants logged: one event per call, fields first. A pino logger fits. */
+export interface BrokerLog {
+  debug(fields: object, event: string): void;
+  info(fields: object, event: string): void;
+  warn(fields: object, event: string): void;
+  error(fields: object, event: string): void;
+}
+
+/** What every transport is made with, complete: defaults were filled in by whoever read the settings. */
+export interface BrokerOptions {
+  /** `broker_transport_options`: what only the transport at hand understands. Unknown keys are ignored. */
+  readonly transportOptions: Readonly<Record<string, unknown>>;
+  /** Seconds one attempt to connect may take. */
+  readonly connectTimeout: number;
+  /** Seconds between AMQP heartbeats; 0 is none. Left out, the transport's own choice. */
+  readonly heartbeat?: number;
+  /** Bytes. A delivery whose body is larger is marked as damaged, and nothing of it is decoded. */
+  readonly maxBodySize: number;
+  /** `broker_use_ssl`: true, or TLS options under Python's or Node's names. */
+  readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
+  /** Which URL comes next when there are several; `round-robin` by default. */
+  readonly failoverStrategy?: "round-robin" | "shuffle";
+  readonly logger?: BrokerLog;
+}
+
+/** The options a broker gets when nothing was set: 4 seconds to connect, bodies up to 128 MiB. */
+export const defaultBrokerOptions: BrokerOptions = {
+  transportOptions: {},
+  connectTimeout: 4,
+  maxBodySize: 128 * 1024 * 1024,
+};
