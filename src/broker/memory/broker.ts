@@ -1,0 +1,152 @@
+import { BrokerConnectionError, OperationalError } from "../../errors.ts";
+import type { Message } from "../../protocol/message.ts";
+import type {
+  Address,
+  Broker,
+  DeadLetter,
+  DeadLetters,
+  Publication,
+  Queue,
+  SubscribeOptions,
+  Subscription,
+} from "../broker.ts";
+import { bytesOfBase64 } from "../damage.ts";
+import type { BrokerOptions } from "../options.ts";
+import { MemoryStore } from "./store.ts";
+import { MemorySubscription } from "./subscription.ts";
+
+/**
+ * The one state in a module of this folder: the URL is the address of a store within this
+ * process, as a host and port are outside of it. Two brokers made from one URL must meet.
+ */
+const stores = new Map<string, MemoryStore>();
+
+/**
+ * A broker whose messages live in this process and end with it: for tests, and the reference for
+ * what the port means. `memory://name`; those of one name share their messages.
+ */
+export function createMemoryBroker(url: string, options: BrokerOptions): MemoryBroker {
+  const name = url.replace(/^memory:\/*/, "");
+  const store = stores.get(name) ?? new MemoryStore();
+  stores.set(name, store);
+  return new MemoryBroker(`memory://${name}`, store, options);
+}
+
+export class MemoryBroker implements Broker {
+  readonly transport = "memory";
+  readonly priorityOrder = "lowest-first";
+  readonly displayUrl: string;
+  readonly deadLetters: DeadLetters;
+  readonly #store: MemoryStore;
+  readonly #options: BrokerOptions;
+  readonly #subscriptions = new Set<MemorySubscription>();
+  #state: "new" | "connected" | "closed" = "new";
+
+  constructor(displayUrl: string, store: MemoryStore, options: BrokerOptions) {
+    this.displayUrl = displayUrl;
+    this.#store = store;
+    this.#options = options;
+    this.deadLetters = new MemoryDeadLetters(store);
+  }
+
+  async connect(): Promise<void> {
+    if (this.#state === "connected") return;
+    this.#state = "connected";
+    this.#store.attach();
+  }
+
+  async declare(queue: Queue): Promise<void> {
+    this.#mustBeConnected();
+    this.#store.declare(queue);
+  }
+
+  async publish(message: Message, address: Address): Promise<void> {
+    this.#mustBeConnected();
+    this.#send(message, address);
+  }
+
+  async publishMany(publications: readonly Publication[]): Promise<void> {
+    this.#mustBeConnected();
+    for (const { message, address } of publications) this.#send(message, address);
+  }
+
+  async subscribe(options: SubscribeOptions): Promise<Subscription> {
+    this.#mustBeConnected();
+    const subscription = new MemorySubscription(this.#store, options, this.#options.maxBodySize, (closed) =>
+      this.#subscriptions.delete(closed),
+    );
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  async size(queue: string): Promise<number> {
+    this.#mustBeConnected();
+    return this.#store.size(queue);
+  }
+
+  async purge(queue: string): Promise<number> {
+    this.#mustBeConnected();
+    return this.#store.purge(queue);
+  }
+
+  async delete(queue: Queue): Promise<void> {
+    this.#mustBeConnected();
+    this.#store.delete(queue.name);
+  }
+
+  async close(): Promise<void> {
+    if (this.#state !== "connected") return;
+    this.#state = "closed";
+    await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
+    this.#store.detach();
+  }
+
+  #send(message: Message, address: Address): void {
+    if (this.#store.publish(message, address)) return;
+    // A broadcast nobody has subscribed to reaches nobody, and that is all right.
+    if (address.type === "fanout" || address.type === "topic") return;
+    throw new OperationalError(
+      `there is no exchange ${JSON.stringify(address.exchange)}: declare a queue bound to it before publishing`,
+    );
+  }
+
+  #mustBeConnected(): void {
+    if (this.#state === "connected") return;
+    throw new BrokerConnectionError(`${this.displayUrl} is ${this.#state === "new" ? "not connected yet" : "closed"}`);
+  }
+}
+
+class MemoryDeadLetters implements DeadLetters {
+  readonly #store: MemoryStore;
+
+  constructor(store: MemoryStore) {
+    this.#store = store;
+  }
+
+  async count(): Promise<number> {
+    return this.#store.dead.length;
+  }
+
+  async list({ limit = 100, offset = 0 } = {}): Promise<readonly DeadLetter[]> {
+    return this.#store.dead.slice(offset, offset + limit).map(({ id, entry, reason, node, at }) => ({
+      id,
+      queue: entry.queue,
+      reason,
+      at,
+      node,
+      size: bytesOfBase64(entry.message.body),
+      message: entry.message,
+      raw: null,
+    }));
+  }
+
+  async redrive(ids: readonly string[]): Promise<number> {
+    const dead = this.#store.exhume(ids);
+    for (const { entry } of dead) this.#store.requeue(entry);
+    return dead.length;
+  }
+
+  async purge(ids?: readonly string[]): Promise<number> {
+    return this.#store.exhume(ids).length;
+  }
+}

@@ -1,0 +1,201 @@
+import type { Message } from "../../protocol/message.ts";
+import { Heap } from "../../util/heap.ts";
+import { bindingMatches } from "../binding.ts";
+import type { Address, Exchange, Queue } from "../broker.ts";
+import { Line } from "./line.ts";
+
+/** One message in one queue. It is the same object while it waits, is held, parked or dead. */
+export interface Entry {
+  readonly message: Message;
+  readonly address: Address;
+  readonly queue: string;
+  readonly priority: number;
+  redelivered: boolean;
+}
+
+/** An entry rejected without requeue, with why, when and by whom. */
+export interface Dead {
+  readonly id: string;
+  readonly entry: Entry;
+  readonly reason: string;
+  readonly node: string;
+  readonly at: Date;
+}
+
+interface QueueState {
+  readonly line: Line;
+  readonly autoDelete: boolean;
+  consumers: number;
+}
+
+interface ExchangeState {
+  readonly type: Exchange["type"];
+  readonly bindings: { readonly key: string; readonly queue: string }[];
+}
+
+/** Whoever wants to know that something may be taken. Called in the tick in which it came; must not take at once. */
+export type Waiter = () => void;
+
+/**
+ * The messages of all memory brokers that share a name: plain data and the rules of moving it.
+ * Lives as long as the process; holds no timer while no broker is attached.
+ */
+export class MemoryStore {
+  readonly #queues = new Map<string, QueueState>();
+  readonly #exchanges = new Map<string, ExchangeState>();
+  readonly #waiters = new Set<Waiter>();
+  readonly #parked = new Heap<{ readonly due: number; readonly order: number; readonly entry: Entry }>(
+    (a, b) => a.due < b.due || (a.due === b.due && a.order < b.order),
+  );
+  #dead: Dead[] = [];
+  #serial = 0;
+  #attached = 0;
+  #alarm: NodeJS.Timeout | undefined;
+
+  attach(): void {
+    this.#attached += 1;
+    this.#setAlarm();
+  }
+
+  detach(): void {
+    this.#attached -= 1;
+    this.#setAlarm();
+  }
+
+  onArrival(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+  }
+
+  offArrival(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+  }
+
+  declare(queue: Queue): void {
+    this.#stateOf(queue.name, queue.autoDelete);
+    const { name, type } = queue.exchange;
+    if (name === "") return;
+    const exchange = this.#exchanges.get(name) ?? { type, bindings: [] };
+    this.#exchanges.set(name, exchange);
+    if (!exchange.bindings.some(({ key, queue: bound }) => key === queue.routingKey && bound === queue.name)) {
+      exchange.bindings.push({ key: queue.routingKey, queue: queue.name });
+    }
+  }
+
+  /** False when the exchange is not known: nobody has declared it, so the message can go nowhere. */
+  publish(message: Message, address: Address): boolean {
+    const exchange = address.exchange === "" ? undefined : this.#exchanges.get(address.exchange);
+    if (address.exchange !== "" && exchange === undefined) return false;
+    const targets = exchange
+      ? new Set(
+          exchange.bindings
+            .filter(({ key }) => bindingMatches(exchange.type, key, address.routingKey))
+            .map(({ queue }) => queue),
+        )
+      : [address.routingKey];
+    const priority = Math.min(9, Math.max(0, Math.trunc(Number(message.properties.priority ?? 0)) || 0));
+    for (const queue of targets) {
+      this.#stateOf(queue).line.push({ message, address, queue, priority, redelivered: false });
+    }
+    this.#announce();
+    return true;
+  }
+
+  take(queue: string): Entry | undefined {
+    return this.#queues.get(queue)?.line.shift();
+  }
+
+  size(queue: string): number {
+    return this.#queues.get(queue)?.line.size ?? 0;
+  }
+
+  purge(queue: string): number {
+    return this.#queues.get(queue)?.line.clear() ?? 0;
+  }
+
+  delete(queue: string): void {
+    this.#queues.delete(queue);
+    for (const { bindings } of this.#exchanges.values()) {
+      for (let index = bindings.length - 1; index >= 0; index -= 1) {
+        if (bindings[index]?.queue === queue) bindings.splice(index, 1);
+      }
+    }
+  }
+
+  consumerCame(queue: string): void {
+    this.#stateOf(queue).consumers += 1;
+  }
+
+  /** The last consumer of an auto-delete queue takes the queue with it. */
+  consumerWent(queue: string): void {
+    const state = this.#queues.get(queue);
+    if (!state) return;
+    state.consumers -= 1;
+    if (state.autoDelete && state.consumers <= 0) this.delete(queue);
+  }
+
+  /** What was held returns to the front of its queues, in the order given. */
+  giveBack(entries: readonly Entry[]): void {
+    for (const entry of [...entries].reverse()) {
+      entry.redelivered = true;
+      this.#queues.get(entry.queue)?.line.unshift(entry);
+    }
+    this.#announce();
+  }
+
+  requeue(entry: Entry): void {
+    entry.redelivered = true;
+    this.#stateOf(entry.queue).line.push(entry);
+    this.#announce();
+  }
+
+  park(entry: Entry, due: number): void {
+    this.#serial += 1;
+    this.#parked.push({ due, order: this.#serial, entry });
+    this.#setAlarm();
+  }
+
+  bury(entry: Entry, reason: string, node: string): void {
+    this.#serial += 1;
+    this.#dead.unshift({ id: String(this.#serial), entry, reason, node, at: new Date() });
+  }
+
+  get dead(): readonly Dead[] {
+    return this.#dead;
+  }
+
+  /** Takes the dead out, all or those named, and returns them oldest first. */
+  exhume(ids?: readonly string[]): Dead[] {
+    const wanted = ids && new Set(ids);
+    const taken = this.#dead.filter(({ id }) => wanted?.has(id) ?? true);
+    this.#dead = this.#dead.filter((dead) => !taken.includes(dead));
+    return taken.reverse();
+  }
+
+  #stateOf(name: string, autoDelete = false): QueueState {
+    const state = this.#queues.get(name) ?? { line: new Line(), autoDelete, consumers: 0 };
+    this.#queues.set(name, state);
+    return state;
+  }
+
+  #announce(): void {
+    for (const waiter of this.#waiters) waiter();
+  }
+
+  #setAlarm(): void {
+    clearTimeout(this.#alarm);
+    const next = this.#parked.peek();
+    if (!next || this.#attached === 0) return;
+    // A day at most: longer timers overflow. Nothing due yet just sets the alarm again.
+    const wait = Math.min(Math.max(next.due - Date.now(), 0), 86_400_000);
+    this.#alarm = setTimeout(() => this.#wakeParked(), wait).unref();
+  }
+
+  #wakeParked(): void {
+    for (let next = this.#parked.peek(); next && next.due <= Date.now(); next = this.#parked.peek()) {
+      this.#parked.pop();
+      this.#stateOf(next.entry.queue).line.push(next.entry);
+    }
+    this.#announce();
+    this.#setAlarm();
+  }
+}
