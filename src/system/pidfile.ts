@@ -1,0 +1,191 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { TqError } from "../errors.ts";
+
+/** A pidfile that is ours until released. */
+export interface Pidfile {
+  readonly path: string;
+  /** Removes the file if it still is the one made here. May be called twice, and while exiting. */
+  release(): void;
+}
+
+/** What a pidfile that is already there says. */
+export type PidfileState =
+  | { readonly kind: "absent" }
+  /** Its process is gone, or its id was given to another. */
+  | { readonly kind: "stale"; readonly pid: number | null }
+  | { readonly kind: "held"; readonly pid: number | null };
+
+/**
+ * Writes the id of this process into a file that is there as long as the process is.
+ *
+ * A file left behind by a process that is gone is replaced; several processes that find it at
+ * once take turns, and one of them gets it. Rejects with a `TqError` of code
+ * `TQ_PIDFILE_HELD` when another process has it, and of code `TQ_PIDFILE_INVALID` for a file
+ * that is no pidfile or is a symbolic link: such a file is never touched.
+ */
+export async function acquirePidfile(path: string): Promise<Pidfile> {
+  const made = create(path);
+  if (made) return made;
+  if (readPidfile(path).kind === "held") throw held(path);
+
+  // Only whoever holds the lock may remove the stale file, after looking at it once more.
+  const { lock } = await import("proper-lockfile");
+  const unlock = await lock(path, {
+    realpath: false,
+    stale: 5_000,
+    retries: { retries: 20, minTimeout: 20, maxTimeout: 500 },
+  });
+  try {
+    const state = readPidfile(path);
+    if (state.kind === "held") throw held(path);
+    if (state.kind === "stale") unlinkSync(path);
+    const replaced = create(path);
+    if (!replaced) throw held(path);
+    return replaced;
+  } finally {
+    await unlock();
+  }
+}
+
+/** What a pidfile says about its process. Throws `TQ_PIDFILE_INVALID` for anything but a pidfile. */
+export function readPidfile(path: string): PidfileState {
+  const file = open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (file === undefined) return { kind: "absent" };
+  let text: string;
+  let writtenAtMs: number;
+  try {
+    const status = fstatSync(file);
+    if (!status.isFile()) throw invalid(path, "is not a regular file");
+    writtenAtMs = status.mtimeMs;
+    const buffer = Buffer.alloc(64);
+    text = buffer.toString("latin1", 0, readSync(file, buffer)).trim();
+  } finally {
+    closeSync(file);
+  }
+  // Made, and about to be written into; or its writer died between the two.
+  if (text === "") return { kind: Date.now() - writtenAtMs < 2_000 ? "held" : "stale", pid: null };
+  if (!/^[1-9]\d{0,9}$/.test(text)) throw invalid(path, "does not hold a process id");
+  const pid = Number(text);
+  return { kind: isAlive(pid) && !isReused(pid, writtenAtMs) ? "held" : "stale", pid };
+}
+
+/** Undefined when there is a file already. */
+function create(path: string): Pidfile | undefined {
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
+  let file: number;
+  try {
+    file = openSync(path, flags | constants.O_NOFOLLOW, 0o644);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return undefined;
+    const reason = code === "ENOENT" ? `there is no folder ${dirname(path)}` : (error as Error).message;
+    throw new TqError(`Cannot create the pidfile ${path}: ${reason}.`, { cause: error, code: "TQ_PIDFILE_INVALID" });
+  }
+  let inode: number;
+  try {
+    writeSync(file, `${process.pid}\n`);
+    inode = fstatSync(file).ino;
+  } finally {
+    closeSync(file);
+  }
+  return {
+    path,
+    release() {
+      const present = open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      if (present === undefined) return;
+      try {
+        const own = fstatSync(present).ino === inode && readFileSync(present, "latin1").trim() === String(process.pid);
+        if (own) unlinkSync(path);
+      } finally {
+        closeSync(present);
+      }
+    },
+  };
+}
+
+/** Undefined when there is no such file. Never follows a link: the name may be in a folder others can write to. */
+function open(path: string, flags: number): number | undefined {
+  try {
+    return openSync(path, flags | constants.O_NOFOLLOW);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    if (code === "ELOOP") throw invalid(path, "is a symbolic link");
+    throw new TqError(`Cannot read the pidfile ${path}: ${(error as Error).message}.`, {
+      cause: error,
+      code: "TQ_PIDFILE_INVALID",
+    });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/**
+ * Whether the id now belongs to a process that cannot have written the file: this one (in a
+ * container every start may get the same id), or one that began later and runs another program. The
+ * wall clock may have been set since, so a later start alone proves nothing.
+ */
+function isReused(pid: number, writtenAtMs: number): boolean {
+  const startedAtMs = startOf(pid);
+  if (startedAtMs === undefined || startedAtMs <= writtenAtMs + 1_000) return false;
+  if (pid === process.pid) return true;
+  const program = programOf(pid);
+  return program !== undefined && program !== programOf(process.pid);
+}
+
+/** When a process started, in milliseconds since the epoch; undefined where there is no /proc. */
+function startOf(pid: number): number | undefined {
+  try {
+    // The name in parentheses may hold anything, spaces and parentheses included.
+    const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    const ticks = Number(fields[19]);
+    const uptime = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]);
+    const started = Date.now() - (uptime - ticks / 100) * 1_000;
+    return Number.isFinite(started) ? started : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The program a process runs; undefined when it is not ours to know. Its title hides nothing of this. */
+function programOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return undefined;
+  }
+}
+
+function held(path: string): TqError {
+  const { pid } = readPidfile(path) as { readonly pid?: number | null };
+  return new TqError(
+    `Pidfile (${path}) already exists.\nSeems we're already running? (pid: ${pid ?? "not written yet"})`,
+    { code: "TQ_PIDFILE_HELD" },
+  );
+}
+
+function invalid(path: string, what: string): TqError {
+  return new TqError(`The pidfile ${path} ${what}. It is left as it is; remove it or name another file.`, {
+    code: "TQ_PIDFILE_INVALID",
+  });
+}
