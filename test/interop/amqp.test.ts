@@ -1,0 +1,3 @@
+import { interopOver } from "./pairings.ts";
+
+interopOver("amqp");

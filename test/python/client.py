@@ -1,0 +1,88 @@
+"""A Celery client that is told what to do: one JSON object per line in, one per line out.
+
+It stays alive for a whole test file, so that a call costs milliseconds and not the start of Python.
+"""
+
+import json
+import sys
+import traceback
+
+from celery.exceptions import TimeoutError
+from celery.result import AsyncResult
+
+from values import tag, untag
+from wire import app
+
+
+def prepare(call):
+    options = {key: untag(value) for key, value in call.get("options", {}).items()}
+    return call["task"], untag(call.get("args", [])), untag(call.get("kwargs", {})), options
+
+
+# AsyncResults are kept: an rpc result belongs to the client that asked for it.
+results = {}
+
+
+def send(call):
+    name, args, kwargs, options = prepare(call)
+    if call.get("by_name"):
+        result = app.send_task(name, args, kwargs, **options)
+    else:
+        result = app.tasks[name].apply_async(args, kwargs, **options)
+    results[result.id] = result
+    return result.id
+
+
+def result_of(task_id):
+    return results.get(task_id) or AsyncResult(task_id, app=app)
+
+
+def outcome(task_id, timeout, on_message=None):
+    result = result_of(task_id)
+    try:
+        return {"kind": "success", "value": tag(result.get(timeout=timeout, on_message=on_message))}
+    except TimeoutError as error:
+        if result.ready():
+            raise
+        return {"kind": "timeout", "message": str(error)}
+    except Exception as error:
+        return {
+            "kind": "failure",
+            "type": type(error).__name__,
+            "message": str(error),
+            "args": tag(error.args),
+            "state": result.state,
+            "traceback": str(result.traceback or ""),
+        }
+
+
+def watch(task_id, timeout):
+    """The outcome, and each state that was seen on the way with its data."""
+    states = []
+    end = outcome(task_id, timeout, lambda meta: states.append([meta["status"], tag(meta["result"])]))
+    return {"outcome": end, "states": states}
+
+
+OPERATIONS = {
+    "send": lambda request: [send(call) for call in request["calls"]],
+    "outcomes": lambda request: [outcome(task_id, request["timeout"]) for task_id in request["ids"]],
+    "state": lambda request: result_of(request["id"]).state,
+    "watch": lambda request: watch(request["id"], request["timeout"]),
+}
+
+
+def main():
+    replies = sys.stdout
+    sys.stdout = sys.stderr
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = {"value": OPERATIONS[request["op"]](request)}
+        except Exception:
+            reply = {"error": traceback.format_exc()}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
