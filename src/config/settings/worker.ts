@@ -1,0 +1,71 @@
+/** `worker_*`: the daemon that runs tasks. */
+import { bool, bytes, integer, kibibytes, name, nullable, number, oneOf, seconds, text } from "../parse.ts";
+import { logLevel } from "../policies.ts";
+import { notYet, ownSetting, setting } from "../setting.ts";
+import { daemonSettings } from "./daemon.ts";
+
+export const workerSettings = {
+  workerAgent: notYet(nullable(name), null, "Class of an agent started with the worker."),
+  workerAutoscaler: notYet(name, "celery.worker.autoscale:Autoscaler", "Class that grows and shrinks the pool."),
+  workerCancelLongRunningTasksOnConnectionLoss: notYet(
+    bool,
+    false,
+    "Stop late-acknowledged tasks when the broker's connection is lost.",
+  ),
+  workerSoftShutdownTimeout: notYet(seconds, 0, "Seconds of a soft shutdown before the cold one; 0 is none."),
+  workerEnableSoftShutdownOnIdle: notYet(bool, false, "Soft shutdown also when no task runs."),
+  workerConcurrency: setting(nullable(integer(1)), null, "Children, or tasks at once; null means one for each CPU."),
+  workerConsumer: notYet(name, "celery.worker.consumer:Consumer", "Class that consumes messages."),
+  workerDirect: setting(bool, false, "A queue of its own for each worker: <node name>.dq2.", {
+    old: "CELERY_WORKER_DIRECT",
+  }),
+  workerDisableRateLimits: notYet(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
+  workerDeduplicateSuccessfulTasks: notYet(bool, false, "Skip redelivered tasks that have already succeeded."),
+  workerEnableRemoteControl: notYet(bool, true, "Listen to inspect and control commands.", {
+    old: "CELERY_ENABLE_REMOTE_CONTROL",
+  }),
+  workerHijackRootLogger: setting(bool, true, "Take over the logging set up before."),
+  workerLogColor: setting(nullable(bool), null, "Colour the log; null means when it goes to a terminal."),
+  workerLogFormat: setting(
+    text,
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
+    "Form of a line of the log.",
+  ),
+  workerLostWait: setting(seconds, 10, "Seconds to wait for a lost child before its task counts as lost.", {
+    old: "CELERYD_WORKER_LOST_WAIT",
+  }),
+  workerMaxMemoryPerChild: notYet(nullable(kibibytes), null, "KiB of memory after which a child is replaced."),
+  workerMaxTasksPerChild: notYet(nullable(integer(1)), null, "Tasks after which a child is replaced."),
+  workerPool: setting(name, "prefork", "Kind of pool."),
+  workerPoolPutlocks: notYet(bool, true, "Hand a task to the pool only when there is room."),
+  workerPoolRestarts: notYet(bool, false, "Allow the pool_restart command."),
+  workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),
+  workerPrefetchMultiplier: setting(integer(0), 4, "Messages held per child; 1 for long tasks, 0 for no bound."),
+  workerEtaTaskLimit: notYet(nullable(integer(0)), null, "Most tasks with an ETA kept in memory."),
+  workerEnablePrefetchCountReduction: notYet(bool, true, "Hold fewer messages after a reconnect, until tasks end."),
+  workerDisablePrefetch: notYet(bool, false, "Fetch a message only when a child is free."),
+  workerRedirectStdouts: setting(bool, true, "What tasks print goes to the log.", { old: "CELERY_REDIRECT_STDOUTS" }),
+  workerRedirectStdoutsLevel: setting(logLevel, "WARNING", "At this level.", {
+    old: "CELERY_REDIRECT_STDOUTS_LEVEL",
+  }),
+  workerSendTaskEvents: notYet(bool, false, "Send monitoring events; the flag -E.", { old: "CELERY_SEND_EVENTS" }),
+  workerStateDb: notYet(nullable(name), null, "File that keeps revoked tasks over restarts."),
+  workerTaskLogFormat: setting(
+    text,
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
+    "Form of a line logged by a task.",
+  ),
+  workerTimer: notYet(nullable(name), null, "Class of the timer."),
+  workerTimerPrecision: notYet(number(0), 1, "Most seconds the timer sleeps."),
+  workerDetectQuorumQueues: setting(bool, true, "Adapt prefetching on RabbitMQ when there are quorum queues."),
+
+  ...daemonSettings("worker"),
+
+  workerUnknownTasks: ownSetting(
+    oneOf("deadletter", "discard"),
+    "deadletter",
+    "What becomes of a message whose task is not known here.",
+  ),
+  workerMaxCrashes: ownSetting(integer(1), 3, "Children one task may kill before it goes to the dead letters."),
+  workerMaxBodySize: ownSetting(bytes, 128 * 2 ** 20, "Bytes a message's body may have; larger ones are refused."),
+};
