@@ -1,0 +1,134 @@
+import { BrokerConnectionError } from "../errors.ts";
+import type { Message } from "../protocol/message.ts";
+import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "./broker.ts";
+import type { BrokerOptions } from "./options.ts";
+
+/** One broker out of several; `random` decides the order under the strategy `shuffle`. */
+export function createFailoverBroker(
+  brokers: readonly Broker[],
+  options: Pick<BrokerOptions, "failoverStrategy" | "logger">,
+  random: () => number = Math.random,
+): Broker {
+  return new FailoverBroker(brokers, options, random);
+}
+
+/**
+ * Is the broker it last connected to. When that one cannot be reached, `connect` goes on with
+ * the next, once around. The one in use is always tried first, as in kombu: after a short
+ * interruption everybody stays where the messages are.
+ */
+class FailoverBroker implements Broker {
+  readonly #brokers: readonly Broker[];
+  readonly #options: Pick<BrokerOptions, "failoverStrategy" | "logger">;
+  readonly #random: () => number;
+  #current: Broker;
+  #connecting: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(
+    brokers: readonly Broker[],
+    options: Pick<BrokerOptions, "failoverStrategy" | "logger">,
+    random: () => number,
+  ) {
+    this.#brokers = brokers;
+    this.#options = options;
+    this.#random = random;
+    this.#current = brokers[0] as Broker;
+  }
+
+  get transport(): Broker["transport"] {
+    return this.#current.transport;
+  }
+
+  get displayUrl(): string {
+    return this.#current.displayUrl;
+  }
+
+  get priorityOrder(): Broker["priorityOrder"] {
+    return this.#current.priorityOrder;
+  }
+
+  get deadLetters(): DeadLetters {
+    return this.#current.deadLetters;
+  }
+
+  connect(signal?: AbortSignal): Promise<void> {
+    this.#connecting ??= this.#connectToAny(signal).finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  declare(queue: Queue): Promise<void> {
+    return this.#current.declare(queue);
+  }
+
+  publish(message: Message, address: Address): Promise<void> {
+    return this.#current.publish(message, address);
+  }
+
+  publishMany(publications: readonly Publication[]): Promise<void> {
+    return this.#current.publishMany(publications);
+  }
+
+  subscribe(options: SubscribeOptions): Promise<Subscription> {
+    return this.#current.subscribe(options);
+  }
+
+  size(queue: string): Promise<number> {
+    return this.#current.size(queue);
+  }
+
+  purge(queue: string): Promise<number> {
+    return this.#current.purge(queue);
+  }
+
+  delete(queue: Queue): Promise<void> {
+    return this.#current.delete(queue);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.#brokers.map((broker) => broker.close()));
+  }
+
+  async #connectToAny(signal: AbortSignal | undefined): Promise<void> {
+    const failures: unknown[] = [];
+    for (const broker of this.#inOrder()) {
+      signal?.throwIfAborted();
+      if (this.#closed) throw new BrokerConnectionError("the broker is closed");
+      try {
+        await broker.connect(signal);
+      } catch (error) {
+        signal?.throwIfAborted();
+        failures.push(error);
+        continue;
+      }
+      if (broker !== this.#current) {
+        this.#options.logger?.warn(
+          { from: this.#current.displayUrl, to: broker.displayUrl },
+          `Broker ${this.#current.displayUrl} cannot be reached: going on with ${broker.displayUrl}`,
+        );
+      }
+      this.#current = broker;
+      return;
+    }
+    const reasons = failures.map((error) => (error instanceof Error ? error.message : String(error)));
+    throw new BrokerConnectionError(`none of ${this.#brokers.length} brokers can be reached: ${reasons.join("; ")}`, {
+      cause: new AggregateError(failures),
+    });
+  }
+
+  /** The current one, then the others: in the order given from there on, or at random. */
+  #inOrder(): Broker[] {
+    const at = this.#brokers.indexOf(this.#current);
+    const others = [...this.#brokers.slice(at + 1), ...this.#brokers.slice(0, at)];
+    if (this.#options.failoverStrategy === "shuffle") {
+      for (let index = others.length - 1; index > 0; index -= 1) {
+        const swap = Math.floor(this.#random() * (index + 1));
+        [others[index], others[swap]] = [others[swap] as Broker, others[index] as Broker];
+      }
+    }
+    return [this.#current, ...others];
+  }
+}
