@@ -1,0 +1,369 @@
+import { hostname } from "node:os";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ResultBackend } from "../backend/backend.ts";
+import { createBackend } from "../backend/connect.ts";
+import type { Broker } from "../broker/broker.ts";
+import { createBroker } from "../broker/connect.ts";
+import { createTopology, type Topology } from "../broker/topology.ts";
+import type { Call } from "../canvas/plan.ts";
+import { type Conf, createConf } from "../config/conf.ts";
+import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective.ts";
+import { settingsFromEnvironment } from "../config/resolve.ts";
+import type { Settings, SettingsInput } from "../config/settings.ts";
+import { maskUrl } from "../config/url.ts";
+import { ImproperlyConfigured, InvalidTaskError } from "../errors.ts";
+import { Executor } from "../execution/executor.ts";
+import { type Logger, silentLogger } from "../log.ts";
+import { anonNodename } from "../protocol/nodename.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
+import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
+import { builtinTasks } from "../task/builtins.ts";
+import type { TaskContext } from "../task/context.ts";
+import { bindArguments, declaredParameters, type Parameters, readParameters } from "../task/parameters.ts";
+import { Publisher } from "../task/publisher.ts";
+import { TaskRegistry } from "../task/registry.ts";
+import { createRouter, type Router } from "../task/router.ts";
+import { type CallSender, Sender } from "../task/sender.ts";
+import { Signals } from "../task/signals.ts";
+import type { Task, TaskOptions } from "../task/task.ts";
+import { type CallOptions, wireOptions } from "./call-options.ts";
+import { directContext } from "./direct-context.ts";
+import { EagerSender } from "./eager.ts";
+import { appBrand } from "./load.ts";
+import { ModuleLoader } from "./module-loader.ts";
+import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
+import { completeOptions } from "./task-options.ts";
+import type { BoundFunction, TaskDefinition, TaskHandle } from "./task-handle.ts";
+
+/** What the constructor takes: any setting, and short names for the two most used. */
+export interface TqOptions extends SettingsInput {
+  /** `brokerUrl`; left out, the embedded store. */
+  readonly broker?: string | readonly string[];
+  /** `resultBackend`. */
+  readonly backend?: string;
+  /** Where broker and backend log to; nowhere unless given. A worker gives its own. */
+  readonly logger?: Logger;
+}
+
+type AnyFunction = (...args: never[]) => unknown;
+
+/**
+ * An application: its settings, its tasks, and the connections they share. Connections are
+ * made when first needed and belong to the app: `close()` ends them. A process may hold several.
+ */
+export class Tq implements AsyncDisposable {
+  readonly [appBrand] = true;
+  /** Prefix of names made for functions without one. */
+  readonly main: string;
+  readonly conf: Conf;
+  readonly tasks = new TaskRegistry();
+  readonly signals = new Signals();
+  /** File the app was created in; relative modules of `include` are found from its folder. */
+  readonly file: string | null;
+  /** The user's own error classes, by name: results rebuild them. */
+  readonly errors: ErrorRegistry = new Map();
+  #logger: Logger;
+  #broker: Promise<Broker> | undefined;
+  #backend: Promise<ResultBackend> | undefined;
+  #router: { readonly settings: Settings; readonly router: Router } | undefined;
+  #topology: { readonly settings: Settings; readonly topology: Topology } | undefined;
+  #replyTo = "";
+  readonly #sender: Sender;
+  readonly #source: ResultSource;
+
+  constructor(main = "tasks", options: TqOptions = {}) {
+    const { broker, backend, logger, ...settings } = options;
+    this.main = main;
+    this.file = callerFile();
+    this.#logger = logger ?? silentLogger;
+    this.conf = createConf({
+      initial: {
+        ...settings,
+        ...(broker === undefined ? {} : { brokerUrl: broker as string | string[] }),
+        ...(backend === undefined ? {} : { resultBackend: backend }),
+      },
+      environment: settingsFromEnvironment(process.env),
+    });
+    this.#source = { backend: () => this.backend(), errors: this.errors };
+    this.#sender = new Sender({
+      settings: () => this.conf.settings,
+      router: () => this.#currentRouter(),
+      registry: this.tasks,
+      publisher: new Publisher(() => this.broker()),
+      signals: this.signals,
+      replyTo: () => this.#replyTo,
+      origin: anonNodename(process.pid, hostname()),
+      openChord: async (groupId, size) => (await this.backend()).openChord(groupId, size),
+    });
+    for (const task of builtinTasks(this)) this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
+  }
+
+  // ── tasks ──────────────────────────────────────────────────────────────────
+
+  /**
+   * Registers a function as a task workers can run. Name, options, function, in that order;
+   * without a name it is made of the app's and the function's. With `bind: true` the
+   * function's first argument is the running task. A name that is taken keeps its first task.
+   */
+  task<A extends unknown[], R>(fn: (...args: A) => R): TaskHandle<A, R>;
+  task<A extends unknown[], R>(name: string, fn: (...args: A) => R): TaskHandle<A, R>;
+  task<A extends unknown[], R>(options: TaskDefinition & { readonly bind: true }, fn: BoundFunction<A, R>): TaskHandle<A, R>;
+  task<A extends unknown[], R>(options: TaskDefinition & { readonly bind?: false }, fn: (...args: A) => R): TaskHandle<A, R>;
+  task<A extends unknown[], R>(
+    name: string,
+    options: TaskDefinition & { readonly bind: true },
+    fn: BoundFunction<A, R>,
+  ): TaskHandle<A, R>;
+  task<A extends unknown[], R>(
+    name: string,
+    options: TaskDefinition & { readonly bind?: false },
+    fn: (...args: A) => R,
+  ): TaskHandle<A, R>;
+  task(...given: readonly unknown[]): TaskHandle<never[], unknown> {
+    const name = typeof given[0] === "string" ? given[0] : undefined;
+    const fn = given.at(-1);
+    const options = given.find((part) => typeof part === "object" && part !== null) ?? {};
+    if (typeof fn !== "function" || given.length > 3) {
+      throw new ImproperlyConfigured("app.task takes a name, options and a function, in that order: app.task(\"proj.add\", { maxRetries: 5 }, (x, y) => …)");
+    }
+    return this.#register(name, fn as AnyFunction, options as TaskDefinition & { readonly bind?: boolean });
+  }
+
+  /** Name of a task that was given none: `<main>.<function>`. Override it to name otherwise. */
+  genTaskName(functionName: string, main: string): string {
+    return `${main}.${functionName}`;
+  }
+
+  #register(
+    givenName: string | undefined,
+    fn: AnyFunction,
+    definition: TaskDefinition & { readonly bind?: boolean },
+    parameters?: Parameters,
+  ): TaskHandle<never[], unknown> {
+    const { bind = false } = definition;
+    const name = givenName ?? definition.name ?? (fn.name === "" ? undefined : this.genTaskName(fn.name, this.main));
+    if (!name) {
+      throw new ImproperlyConfigured('an anonymous function needs a name to be a task: app.task("proj.add", (x, y) => …)');
+    }
+    const conf = this.conf;
+    let settings: Settings | undefined;
+    let complete: TaskOptions | undefined;
+    const task: Task = {
+      name,
+      get options() {
+        const current = conf.settings;
+        if (complete === undefined || settings !== current) {
+          settings = current;
+          complete = completeOptions(name, definition, bind, current);
+        }
+        return complete;
+      },
+      parameters: parameters ?? (definition.params ? declaredParameters(definition.params) : readParameters(fn, bind ? 1 : 0)),
+      run: bind
+        ? (context, args) => (fn as (...args: unknown[]) => unknown)(context, ...args)
+        : (_context, args) => (fn as (...args: unknown[]) => unknown)(...args),
+    };
+    return this.#handle(this.tasks.register(task));
+  }
+
+  #handle(task: Task): TaskHandle<never[], unknown> {
+    const direct = (...args: unknown[]): unknown => task.run(directContext(task, args, this.#logger) as TaskContext, args);
+    const call = (args: readonly unknown[], options: CallOptions = {}): Call => this.#call(task, args, options);
+    return Object.defineProperties(direct, {
+      name: { value: task.name },
+      taskName: { value: task.name },
+      task: { value: task },
+      delay: { value: (...args: unknown[]) => this.#send(call(args), task) },
+      applyAsync: { value: (args: readonly unknown[] = [], options: CallOptions = {}) => this.#send(call(args, options), task) },
+      delayMany: { value: (calls: readonly unknown[][], options: CallOptions = {}) => this.#sendMany(calls.map((args) => call(args, options)), task) },
+      signature: {
+        value: (args: readonly unknown[] = [], options: CallOptions & { readonly immutable?: boolean } = {}): SignatureDict => {
+          const { immutable = false, kwargs = {}, ...rest } = options;
+          return { task: task.name, args, kwargs, options: wireOptions(rest), subtask_type: null, immutable };
+        },
+      },
+    }) as unknown as TaskHandle<never[], unknown>;
+  }
+
+  // ── calling ────────────────────────────────────────────────────────────────
+
+  /** Calls a task by name; it need not be known here. Resolves once the broker has the message. */
+  async sendTask<R = unknown>(name: string, args: readonly unknown[] = [], options: CallOptions = {}): Promise<AsyncResult<R>> {
+    const task = this.tasks.get(name);
+    const call: Call = { task: name, args: checkArgs(args), kwargs: checkKwargs(options.kwargs ?? {}), options: wireOptions(options) };
+    return (await this.#send(call, task)) as AsyncResult<R>;
+  }
+
+  /** A handle on the result of a call made anywhere. */
+  asyncResult<R = unknown>(id: string): AsyncResult<R> {
+    return new AsyncResult<R>(id, this.#source);
+  }
+
+  #call(task: Task, args: readonly unknown[], options: CallOptions): Call {
+    const kwargs = checkKwargs(options.kwargs ?? {});
+    if (task.options.typing) bindArguments(task.name, task.parameters, checkArgs(args), kwargs);
+    return { task: task.name, args, kwargs, options: wireOptions(options) };
+  }
+
+  async #send(call: Call, task: Task | undefined): Promise<AsyncResult> {
+    const [result] = await this.#sendMany([call], task);
+    return result as AsyncResult;
+  }
+
+  async #sendMany(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
+    const { settings } = this.conf;
+    if (settings.taskAlwaysEager && task) return await new EagerSender(this, this.#source).results(calls);
+    if (this.#usesReplies(settings)) {
+      const backend = await this.backend();
+      await backend.prepare();
+      this.#replyTo = backend.replyTo;
+    }
+    const ids = await this.#sender.sendAll(calls);
+    return ids.map((id, index) => {
+      const ignored = (calls[index]?.options["ignore_result"] ?? task?.options.ignoreResult ?? false) === true;
+      return new AsyncResult(id, this.#source, { ignored });
+    });
+  }
+
+  #usesReplies(settings: Settings): boolean {
+    return effectiveResultBackend(settings).startsWith("rpc");
+  }
+
+  // ── parts ──────────────────────────────────────────────────────────────────
+
+  /** The app's broker, connected; shared by all who publish. Rejects with `BrokerConnectionError`. */
+  async broker(): Promise<Broker> {
+    this.#broker ??= this.createBroker("write");
+    const broker = await this.#broker;
+    await broker.connect();
+    return broker;
+  }
+
+  /** A broker of one's own, not connected yet: for consumers, which close it themselves. */
+  async createBroker(use: "read" | "write", logger: Logger = this.#logger): Promise<Broker> {
+    const { settings } = this.conf;
+    return await createBroker(effectiveBrokerUrls(settings, use), {
+      transportOptions: settings.brokerTransportOptions,
+      connectTimeout: settings.brokerConnectionTimeout,
+      maxBodySize: settings.workerMaxBodySize,
+      logger: logger as never,
+      ...(settings.brokerHeartbeat === null ? {} : { heartbeat: settings.brokerHeartbeat }),
+      ...(settings.brokerUseSsl ? { useSsl: { ...settings.brokerUseSsl } } : {}),
+      ...(settings.brokerFailoverStrategy === "shuffle" ? { failoverStrategy: "shuffle" as const } : {}),
+    });
+  }
+
+  /** The app's result backend. */
+  backend(): Promise<ResultBackend> {
+    this.#backend ??= this.#createBackend();
+    return this.#backend;
+  }
+
+  async #createBackend(): Promise<ResultBackend> {
+    const { settings } = this.conf;
+    await loadSerializer(settings.resultSerializer);
+    return await createBackend(effectiveResultBackend(settings), {
+      expires: settings.resultExpires,
+      serializer: settings.resultSerializer,
+      accept: normalizeAccept(settings.resultAcceptContent ?? settings.acceptContent),
+      transportOptions: settings.resultBackendTransportOptions,
+      brokerUrls: effectiveBrokerUrls(settings, "write"),
+      persistent: settings.resultPersistent ?? false,
+      connectTimeout: settings.brokerConnectionTimeout,
+      ...(settings.redisBackendUseSsl ? { useSsl: { ...settings.redisBackendUseSsl } } : {}),
+    });
+  }
+
+  /** Where results go, with its password masked: safe to print. */
+  get displayBackend(): string {
+    return maskUrl(effectiveResultBackend(this.conf.settings));
+  }
+
+  get topology(): Topology {
+    const { settings } = this.conf;
+    if (this.#topology === undefined || this.#topology.settings !== settings) {
+      this.#topology = { settings, topology: createTopology(settings) };
+    }
+    return this.#topology.topology;
+  }
+
+  #currentRouter(): Router {
+    const { settings } = this.conf;
+    if (this.#router === undefined || this.#router.settings !== settings) {
+      this.#router = { settings, router: createRouter(settings) };
+    }
+    return this.#router.router;
+  }
+
+  /** Sends calls and plans as they are; what `delay` and `sendTask` stand on. */
+  get sender(): Sender {
+    return this.#sender;
+  }
+
+  /** Runs single jobs of this app in this process: what a pool's child does. */
+  executor(options: { readonly logger: Logger; readonly sender?: CallSender }): Executor {
+    const { settings } = this.conf;
+    return new Executor({
+      registry: this.tasks,
+      settings,
+      accept: normalizeAccept(settings.acceptContent),
+      backend: () => this.backend(),
+      sender: options.sender ?? this.#sender,
+      signals: this.signals,
+      logger: options.logger,
+    });
+  }
+
+  /** Lets broker and backend log to the worker's log. */
+  set logger(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** Imports the modules of `imports`, `include` and `more`, so that their tasks are registered. */
+  async loadModules(more: readonly string[] = [], cwd: string = process.cwd()): Promise<void> {
+    const { settings } = this.conf;
+    const loader = new ModuleLoader({ cwd });
+    const from = this.file === null ? cwd : dirname(this.file);
+    for (const specifier of new Set([...settings.imports, ...settings.include, ...more])) {
+      await loader.importModule(specifier, from);
+    }
+  }
+
+  /** Ends the app's connections. It may be used again: they are made anew. */
+  async close(): Promise<void> {
+    const [broker, backend] = [this.#broker, this.#backend];
+    this.#broker = undefined;
+    this.#backend = undefined;
+    await backend?.then((open) => open.close());
+    await broker?.then((open) => open.close());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function checkArgs(args: readonly unknown[]): readonly unknown[] {
+  if (!Array.isArray(args)) throw new InvalidTaskError("task args must be an array");
+  return args;
+}
+
+function checkKwargs(kwargs: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs)) throw new InvalidTaskError("task keyword arguments must be an object");
+  return kwargs;
+}
+
+/** The file whose code called the constructor, from the stack; null where the stack has none. */
+function callerFile(): string | null {
+  const own = fileURLToPath(import.meta.url);
+  const lines = new Error().stack?.split("\n").slice(1) ?? [];
+  for (const line of lines) {
+    const place = /\(?((?:file:\/\/)?\/[^()]*?):\d+:\d+\)?$/.exec(line)?.[1];
+    if (!place) continue;
+    const path = place.startsWith("file://") ? fileURLToPath(place.replace(/\?.*$/, "")) : place;
+    if (path !== own) return path;
+  }
+  return null;
+}
+

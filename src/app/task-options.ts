@@ -1,0 +1,54 @@
+import type { Settings } from "../config/settings.ts";
+import { ImproperlyConfigured } from "../errors.ts";
+import type { TaskOptions } from "../task/task.ts";
+import type { TaskDefinition } from "./task-handle.ts";
+
+/** Fills in what a task's definition leaves to the settings, and checks what it says (inventory B.1). */
+export function completeOptions(name: string, given: TaskDefinition, bind: boolean, settings: Settings): TaskOptions {
+  const both = given.acksOnFailureOrTimeout ?? settings.taskAcksOnFailureOrTimeout;
+  const options: TaskOptions = {
+    bind,
+    queue: given.queue ?? null,
+    exchange: given.exchange ?? null,
+    routingKey: given.routingKey ?? null,
+    priority: given.priority ?? null,
+    serializer: given.serializer ?? settings.taskSerializer,
+    compression: given.compression ?? settings.taskCompression,
+    ignoreResult: given.ignoreResult ?? settings.taskIgnoreResult,
+    storeErrorsEvenIfIgnored: given.storeErrorsEvenIfIgnored ?? settings.taskStoreErrorsEvenIfIgnored,
+    trackStarted: given.trackStarted ?? settings.taskTrackStarted,
+    rateLimit: given.rateLimit ?? settings.taskDefaultRateLimit,
+    timeLimit: given.timeLimit ?? settings.taskTimeLimit,
+    softTimeLimit: given.softTimeLimit ?? settings.taskSoftTimeLimit,
+    expires: given.expires ?? null,
+    maxRetries: given.maxRetries === undefined ? 3 : given.maxRetries,
+    defaultRetryDelay: given.defaultRetryDelay ?? 180,
+    autoretryFor: given.autoretryFor ?? [],
+    dontAutoretryFor: given.dontAutoretryFor ?? [],
+    retryKwargs: given.retryKwargs ?? {},
+    retryBackoff: given.retryBackoff ?? false,
+    retryBackoffMax: given.retryBackoffMax ?? 600,
+    retryJitter: given.retryJitter ?? true,
+    throws: given.throws ?? [],
+    sendEvents: given.sendEvents ?? true,
+    resultReprMaxsize: given.resultReprMaxsize ?? 1024,
+    typing: given.typing ?? true,
+    params: given.params ?? null,
+    acksLate: given.acksLate ?? settings.taskAcksLate,
+    acksOnFailure: given.acksOnFailure ?? both,
+    acksOnTimeout: given.acksOnTimeout ?? both,
+    rejectOnWorkerLost: given.rejectOnWorkerLost ?? settings.taskRejectOnWorkerLost ?? false,
+  };
+  const unknown = Object.keys(given).filter((key) => !(key in options) && key !== "name" && key !== "acksOnFailureOrTimeout");
+  if (unknown.length > 0) {
+    throw new ImproperlyConfigured(`task ${name}: unknown option ${unknown.map((key) => `\`${key}\``).join(", ")}; options are ${Object.keys(options).join(", ")}`);
+  }
+  const { softTimeLimit, timeLimit, maxRetries } = options;
+  if (softTimeLimit !== null && timeLimit !== null && softTimeLimit > timeLimit) {
+    throw new ImproperlyConfigured(`task ${name}: softTimeLimit (${softTimeLimit}) must be less than or equal to timeLimit (${timeLimit})`);
+  }
+  if (maxRetries !== null && !(Number.isInteger(maxRetries) && maxRetries >= 0)) {
+    throw new ImproperlyConfigured(`task ${name}: maxRetries must be a whole number, or null to retry for ever, got: ${String(maxRetries)}`);
+  }
+  return options;
+}

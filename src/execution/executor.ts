@@ -1,0 +1,189 @@
+import type { ResultBackend } from "../backend/backend.ts";
+import type { Settings } from "../config/settings.ts";
+import { DecodeError, InvalidTaskError, NotRegistered, SoftTimeLimitExceeded } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { encodeError, errorRepr } from "../protocol/exception.ts";
+import type { ResultTuple } from "../protocol/task-meta.ts";
+import { readTaskBody } from "../protocol/task-message.ts";
+import { decodeBody } from "../serialization/registry.ts";
+import type { TaskContext } from "../task/context.ts";
+import { type CurrentRun, currentRun } from "../task/current.ts";
+import { bindArguments } from "../task/parameters.ts";
+import type { TaskRegistry } from "../task/registry.ts";
+import type { CallSender } from "../task/sender.ts";
+import type { Signals } from "../task/signals.ts";
+import type { Task } from "../task/task.ts";
+import { pythonRepr } from "../util/repr.ts";
+import { classify, type Verdict } from "./classify.ts";
+import { FollowUp } from "./follow-up.ts";
+import type { Job } from "./job.ts";
+import type { Completed } from "./outcome.ts";
+import { Recorder } from "./record.ts";
+import type { Ready } from "./ready.ts";
+import { retryCall, retryText } from "./retry.ts";
+import { RunningTask, taskRequest } from "./task-context.ts";
+import { formatTraceback } from "./traceback.ts";
+
+export interface ExecutorParts {
+  readonly registry: TaskRegistry;
+  readonly settings: Settings;
+  /** Content types that may be decoded. */
+  readonly accept: ReadonlySet<string>;
+  /** Opened when first needed: a plain task never does. */
+  readonly backend: () => Promise<ResultBackend>;
+  readonly sender: CallSender;
+  readonly signals: Signals;
+  readonly logger: Logger;
+  readonly random?: () => number;
+}
+
+/**
+ * Runs one job to its end and makes the record of it: the only place that decodes arguments.
+ * In two steps, because a message may only be accepted, and thereby acknowledged, once it is
+ * known to be runnable.
+ */
+export class Executor {
+  readonly #parts: ExecutorParts;
+  readonly #recorder: Recorder;
+  readonly #followUp: FollowUp;
+
+  constructor(parts: ExecutorParts) {
+    this.#parts = parts;
+    this.#recorder = new Recorder(parts);
+    this.#followUp = new FollowUp(parts, this.#recorder);
+  }
+
+  /** Decodes and binds. Never throws: what cannot be run is an `invalid` outcome with its reason. */
+  prepare(job: Job): Ready | Completed | Promise<Ready | Completed> {
+    try {
+      const task = this.#parts.registry.get(job.message.headers.task);
+      if (!task) throw new NotRegistered(job.message.headers.task);
+      const decoded = decodeBody(job.message, this.#parts.accept, { maxBytes: this.#parts.settings.workerMaxBodySize });
+      if (!(decoded instanceof Promise)) return this.#bind(job, task, decoded);
+      return decoded.then((value) => this.#bind(job, task, value)).catch((error: unknown) => this.#invalid(job, error));
+    } catch (error) {
+      return this.#invalid(job, error);
+    }
+  }
+
+  #bind(job: Job, task: Task, decoded: unknown): Ready {
+    const body = readTaskBody(decoded, job.message.headers);
+    const bound = bindArguments(task.name, task.parameters, body[0], body[1], task.options.typing);
+    return { kind: "ready", job, task, body, bound };
+  }
+
+  async #invalid(job: Job, error: unknown): Promise<Completed> {
+    // Python raises TypeError for arguments that do not fit; a peer expects that class.
+    const misfit = error instanceof InvalidTaskError && error.code === "TQ_ARGUMENTS";
+    const shown = misfit ? new TypeError(error.message) : error;
+    const reason = error instanceof DecodeError ? `Can't decode message body: ${error.message}` : messageOf(error);
+    const wire = encodeError(shown);
+    const record = await this.#recorder.invalid(job, wire);
+    return { kind: "invalid", reason, error: wire, record };
+  }
+
+  /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
+  async run(ready: Ready): Promise<Completed> {
+    const { job, task, body, bound } = ready;
+    const [args, kwargs, embed] = body;
+    const { headers, properties } = job.message;
+    const children: ResultTuple[] = [];
+    const run: CurrentRun = { id: headers.id, rootId: headers.root_id ?? headers.id, priority: properties.priority ?? null, children };
+    const ignoreResult = headers.ignore_result ?? task.options.ignoreResult;
+    const context = new RunningTask({
+      name: task.name,
+      request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run),
+      logger: this.#parts.logger,
+      storeState: (state, meta) => this.#recorder.state(ready, state, meta),
+    });
+    const { signals } = this.#parts;
+    const started = performance.now();
+    const softTimer = this.#armSoftLimit(job, context);
+    let state = "SUCCESS";
+    let outcome: Completed;
+    let shown: unknown;
+    try {
+      if (task.options.trackStarted && !ignoreResult) await this.#recorder.started(ready);
+      if (signals.has("taskPrerun")) await signals.send("taskPrerun", { task: task.name, request: context.request });
+      const returned = currentRun.run(run, call, task, context, bound);
+      const value = isThenable(returned) ? await returned : returned;
+      clearTimeout(softTimer);
+      shown = value;
+      const runtime = (performance.now() - started) / 1000;
+      const followed = this.#followUp.afterSuccess(ready, run, value);
+      if (followed) await followed;
+      const record = embed.chord === null ? this.#recorder.success(ready, value, children, false) : null;
+      outcome = {
+        kind: "success",
+        runtime,
+        result: pythonRepr(value, { maxLength: task.options.resultReprMaxsize }),
+        record: record instanceof Promise ? await record : record,
+      };
+      if (signals.has("taskSuccess")) await signals.send("taskSuccess", { task: task.name, request: context.request, result: value });
+    } catch (thrown) {
+      clearTimeout(softTimer);
+      const runtime = (performance.now() - started) / 1000;
+      const request = { id: headers.id, retries: headers.retries, args, kwargs };
+      const verdict = classify(thrown, task, request, this.#parts.random ?? Math.random);
+      shown = thrown;
+      [state, outcome] = await this.#conclude(ready, run, context, verdict, runtime);
+    }
+    if (signals.has("taskPostrun")) {
+      await signals.send("taskPostrun", { task: task.name, request: context.request, state, result: shown });
+    }
+    return outcome;
+  }
+
+  async #conclude(ready: Ready, run: CurrentRun, context: TaskContext, verdict: Verdict, runtime: number): Promise<[string, Completed]> {
+    const { signals } = this.#parts;
+    const { job, task, body } = ready;
+    switch (verdict.kind) {
+      case "ignore":
+        return ["IGNORED", { kind: "ignore", runtime }];
+      case "reject":
+        return ["REJECTED", { kind: "reject", runtime, requeue: verdict.requeue, reason: verdict.reason }];
+      case "retry": {
+        const [args, kwargs, embed] = body;
+        try {
+          await currentRun.run(run, () => this.#parts.sender.send(retryCall(job, args, kwargs, embed, verdict.options)));
+        } catch (error) {
+          // Celery: a retry that cannot be published gives the message back (inventory B55).
+          return ["REJECTED", { kind: "reject", runtime, requeue: true, reason: `the retry could not be published: ${messageOf(error)}` }];
+        }
+        const reason = verdict.reason ?? null;
+        const traceback = formatTraceback(reason);
+        const error = encodeError(reason ?? new Error(retryText(verdict.options, null)));
+        const record = await this.#recorder.retry(ready, error, traceback, run.children);
+        if (signals.has("taskRetry")) await signals.send("taskRetry", { task: task.name, request: context.request, reason });
+        const repr = retryText(verdict.options, reason === null ? null : errorRepr(error));
+        return ["RETRY", { kind: "retry", runtime, error, repr, traceback, record }];
+      }
+      case "failure": {
+        const error = encodeError(verdict.error);
+        const traceback = formatTraceback(verdict.error);
+        const record = await this.#followUp.afterFailure(ready, run, verdict.error, error, traceback);
+        if (signals.has("taskFailure")) await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
+        return [
+          "FAILURE",
+          { kind: "failure", runtime, error, repr: errorRepr(error), traceback, expected: verdict.expected, record },
+        ];
+      }
+    }
+  }
+
+  #armSoftLimit(job: Job, context: RunningTask): NodeJS.Timeout | undefined {
+    if (job.softTimeLimit === null) return undefined;
+    const limit = job.softTimeLimit;
+    return setTimeout(() => {
+      this.#parts.logger.warn(`Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`);
+      context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
+    }, limit * 1000);
+  }
+}
+
+const call = (task: Task, context: TaskContext, bound: readonly unknown[]): unknown => task.run(context, bound);
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+
+const messageOf = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));

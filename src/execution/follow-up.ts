@@ -1,0 +1,127 @@
+import { randomUUID } from "node:crypto";
+import type { ChordPart, ResultBackend } from "../backend/backend.ts";
+import { joinChord } from "../backend/chord-join.ts";
+import type { ResultRecord } from "../backend/record.ts";
+import { failedChainIds, planChordBody, planChordErrbacks, planErrbacks, planSuccess } from "../canvas/follow-up.ts";
+import type { Plan } from "../canvas/plan.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Logger } from "../log.ts";
+import { encodeError, type WireError } from "../protocol/exception.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
+import type { TaskBody, TaskMessage } from "../protocol/task-message.ts";
+import { type CurrentRun, currentRun } from "../task/current.ts";
+import type { CallSender } from "../task/sender.ts";
+import type { Ready } from "./ready.ts";
+import type { Recorder } from "./record.ts";
+
+export interface FollowUpParts {
+  readonly settings: Settings;
+  readonly backend: () => Promise<ResultBackend>;
+  readonly sender: CallSender;
+  readonly logger: Logger;
+}
+
+/** A task that ended, as far as what follows it is concerned. */
+export interface Ended {
+  readonly message: TaskMessage;
+  readonly body: TaskBody;
+}
+
+/**
+ * What has to happen after a task's end: callbacks, the next step of a chain, its part in a
+ * chord, errbacks. Order is normative (protocol 5.2): whatever may be read by a follower is
+ * stored before the follower is sent.
+ */
+export class FollowUp {
+  readonly #parts: FollowUpParts;
+  readonly #recorder: Recorder;
+
+  constructor(parts: FollowUpParts, recorder: Recorder) {
+    this.#parts = parts;
+    this.#recorder = recorder;
+  }
+
+  /** Undefined when nothing follows, so that a plain task pays nothing. */
+  afterSuccess(ready: Ready, run: CurrentRun, value: unknown): Promise<void> | undefined {
+    const [, , embed] = ready.body;
+    if (embed.callbacks === null && (embed.chain === null || embed.chain.length === 0) && embed.chord === null) return undefined;
+    return this.#afterSuccess(ready, run, value);
+  }
+
+  async #afterSuccess(ready: Ready, run: CurrentRun, value: unknown): Promise<void> {
+    const { message } = ready.job;
+    const [, , embed] = ready.body;
+    const priority = this.#parts.settings.taskInheritParentPriority ? run.priority : null;
+    const { plans, children } = planSuccess(message.headers, embed, value, { priority, newId: randomUUID });
+    run.children.push(...children);
+    await this.#send(plans);
+    if (embed.chord !== null) {
+      // A part counts only once its own result is kept: whoever completes the chord may look.
+      await this.#recorder.success(ready, value, run.children, true);
+      await this.#chordPart({ message, body: ready.body }, "SUCCESS", value);
+    }
+  }
+
+  /** Stores the failure, or hands its record on when nothing depends on it. */
+  async afterFailure(ready: Ready, run: CurrentRun, _thrown: unknown, error: WireError, traceback: string): Promise<ResultRecord | null> {
+    const [, , embed] = ready.body;
+    const followed = embed.chord !== null || (embed.chain?.length ?? 0) > 0 || (embed.errbacks?.length ?? 0) > 0;
+    const record = await this.#recorder.failure(ready, error, traceback, run.children, followed);
+    if (followed) await this.failed({ message: ready.job.message, body: ready.body }, error, traceback);
+    return record;
+  }
+
+  /**
+   * What follows a failure that is already stored: the part in a chord, the rest of the chain
+   * (which fails with it), errbacks. Also for tasks the parent had to declare failed.
+   */
+  async failed(ended: Ended, error: WireError, traceback: string | null): Promise<void> {
+    const [, , embed] = ended.body;
+    if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
+    for (const step of failedChainIds(embed)) await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback);
+    const { plans } = planErrbacks(ended.message.headers, embed, { newId: randomUUID, isInline: () => false });
+    await this.#send(plans);
+  }
+
+  /** A revoked or expired member of a chord counts as well (protocol 5.2). */
+  async revoked(ended: Ended, error: WireError): Promise<void> {
+    if (ended.body[2].chord !== null) await this.#chordPart(ended, "REVOKED", error);
+  }
+
+  async #chordPart(ended: Ended, state: string, result: unknown): Promise<void> {
+    const { headers } = ended.message;
+    const chord = ended.body[2].chord as SignatureDict;
+    const groupId = headers.group ?? (chord.options["group_id"] as string | undefined);
+    if (!groupId) return;
+    const backend = await this.#parts.backend();
+    if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
+    const part: ChordPart = { taskId: headers.id, index: headers.group_index, state, result };
+    const parts = await backend.addChordPart(groupId, part);
+    if (parts === undefined) return;
+    const joined = joinChord(parts);
+    if (joined.kind === "results") {
+      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })]);
+      await backend.closeChord(groupId);
+      return;
+    }
+    const error = encodeError(joined.error);
+    const bodyId = chord.options["task_id"];
+    this.#parts.logger.error(`Chord '${groupId}' raised: ${joined.error.message}`);
+    if (typeof bodyId === "string") await this.#recorder.foreign(bodyId, "FAILURE", error, null);
+    await this.#send(planChordErrbacks(chord, headers, { newId: randomUUID }));
+  }
+
+  /**
+   * Followers are sent until they are: with their predecessor acknowledged they exist nowhere
+   * else. The run is left out of their context; the plan already says who their parent is.
+   */
+  async #send(plans: readonly Plan[]): Promise<void> {
+    for (const plan of plans) {
+      const calls = plan.calls.map((call) => ({
+        ...call,
+        options: { ...call.options, add_to_parent: false, retry: true, retry_policy: { max_retries: null, interval_start: 0, interval_step: 0.2, interval_max: 2 } },
+      }));
+      await currentRun.exit(() => this.#parts.sender.sendPlan({ ...plan, calls }));
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import type { ResultRecord } from "../backend/record.ts";
+import type { WireError } from "../protocol/exception.ts";
+
+/**
+ * How a task ended when its code ran to an end. `record` is the result still to be stored by
+ * whoever receives the outcome: results of many children then reach the store in one step. It
+ * is null when nothing is to be stored, or when it was already: a chord or an errback depends
+ * on it, so the process that ran the task had to be sure of it first.
+ */
+export type Completed =
+  | { readonly kind: "success"; readonly runtime: number; readonly result: string; readonly record: ResultRecord | null }
+  | {
+      readonly kind: "failure";
+      readonly runtime: number;
+      readonly error: WireError;
+      readonly repr: string;
+      readonly traceback: string;
+      /** One of the task's `throws`: no cause for alarm. */
+      readonly expected: boolean;
+      readonly record: ResultRecord | null;
+    }
+  | {
+      readonly kind: "retry";
+      readonly runtime: number;
+      readonly error: WireError;
+      /** As `Retry in 1s: KeyError('x')`. */
+      readonly repr: string;
+      readonly traceback: string;
+      readonly record: ResultRecord | null;
+    }
+  | { readonly kind: "ignore"; readonly runtime: number }
+  | { readonly kind: "reject"; readonly runtime: number; readonly requeue: boolean; readonly reason: string }
+  /** It never began: the body could not be read, or the arguments do not fit. Nobody accepted it. */
+  | { readonly kind: "invalid"; readonly reason: string; readonly error: WireError; readonly record: ResultRecord | null };
+
+/** How a task ended when the pool ended it. Nobody has recorded it yet. */
+export type Interrupted =
+  | { readonly kind: "time-limit"; readonly seconds: number }
+  | { readonly kind: "terminated"; readonly signal: NodeJS.Signals }
+  | { readonly kind: "lost"; readonly accepted: boolean; readonly exitCode: number | null; readonly signal: NodeJS.Signals | null };
+
+export type Outcome = Completed | Interrupted;

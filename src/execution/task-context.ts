@@ -1,0 +1,132 @@
+import type { Logger } from "../log.ts";
+import type { Embed, TaskMessage } from "../protocol/task-message.ts";
+import type { RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
+import type { CurrentRun } from "../task/current.ts";
+import { RetryRequest } from "./classify.ts";
+import type { Job } from "./job.ts";
+
+/** Headers that are Celery's own; what else a message carries is the caller's (protocol 1.1). */
+const ownHeaders = new Set([
+  "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id", "parent_id", "argsrepr",
+  "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps", "compression",
+]);
+
+/** Headers a caller added, without Celery's own nor what RabbitMQ adds on its way (protocol 1.1). */
+export function userHeaders(headers: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const own: Record<string, unknown> = {};
+  const stamped = headers["stamped_headers"] as readonly string[] | null | undefined;
+  for (const [key, value] of Object.entries(headers)) {
+    if (ownHeaders.has(key) || key.startsWith("tq_") || stamped?.includes(key)) continue;
+    if (/^x-(death|first-death-|last-death-)/.test(key)) continue;
+    own[key] = value;
+  }
+  return own;
+}
+
+/** Makes the request a task sees out of its message. */
+export function taskRequest(
+  job: Job,
+  args: readonly unknown[],
+  kwargs: Readonly<Record<string, unknown>>,
+  embed: Embed,
+  ignoreResult: boolean,
+  run: CurrentRun,
+): TaskRequest {
+  const { headers, properties } = job.message;
+  return {
+    id: headers.id,
+    task: headers.task,
+    args,
+    kwargs,
+    retries: headers.retries,
+    isEager: false,
+    calledDirectly: false,
+    eta: headers.eta,
+    expires: headers.expires,
+    hostname: job.hostname,
+    origin: headers.origin,
+    deliveryInfo: {
+      exchange: job.address.exchange,
+      routingKey: job.address.routingKey,
+      priority: properties.priority ?? null,
+      redelivered: job.redelivered,
+    },
+    replyTo: properties.reply_to ?? null,
+    correlationId: properties.correlation_id ?? null,
+    timelimit: headers.timelimit,
+    callbacks: embed.callbacks,
+    errbacks: embed.errbacks,
+    chain: embed.chain,
+    chord: embed.chord,
+    rootId: headers.root_id,
+    parentId: headers.parent_id,
+    group: headers.group,
+    groupIndex: headers.group_index,
+    shadow: headers.shadow,
+    ignoreResult,
+    replacedTaskNesting: headers.replaced_task_nesting,
+    stamps: headers.stamps,
+    stampedHeaders: headers.stamped_headers,
+    headers: userHeaders(headers),
+    get children() {
+      return run.children.map((child) => child[0][0]);
+    },
+  };
+}
+
+export interface RunningTaskParts {
+  readonly name: string;
+  readonly request: () => TaskRequest;
+  readonly logger: Logger;
+  readonly storeState: (state: string, meta: unknown) => Promise<void>;
+}
+
+/** The context of one run. Its dearer parts are made when first asked for: most tasks never do. */
+export class RunningTask implements TaskContext {
+  readonly #parts: RunningTaskParts;
+  #request: TaskRequest | undefined;
+  #abort: AbortController | undefined;
+  #log: Logger | undefined;
+
+  constructor(parts: RunningTaskParts) {
+    this.#parts = parts;
+  }
+
+  get name(): string {
+    return this.#parts.name;
+  }
+
+  get request(): TaskRequest {
+    this.#request ??= this.#parts.request();
+    return this.#request;
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    return this.#abort.signal;
+  }
+
+  /** Aborts the task's signal. */
+  abort(reason: unknown): void {
+    this.#abort ??= new AbortController();
+    this.#abort.abort(reason);
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#parts.logger.child({ task: true, taskName: this.name, taskId: this.request.id });
+    return this.#log;
+  }
+
+  updateState(state: string, meta: unknown = null): Promise<void> {
+    return this.#parts.storeState(state, meta);
+  }
+
+  retry(options: RetryOptions = {}): never {
+    if (this.request.calledDirectly) {
+      throw options.cause ?? new RetryRequest(options);
+    }
+    throw new RetryRequest(options);
+  }
+}
+
+export type { TaskMessage };

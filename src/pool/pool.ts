@@ -1,0 +1,33 @@
+import type { Job } from "../execution/job.ts";
+import type { Outcome } from "../execution/outcome.ts";
+
+/** Who runs a job: what the parent needs for logs and for `inspect active`. */
+export interface Runner {
+  readonly pid: number;
+  /** `ForkPoolWorker-1`, as Celery names its children. */
+  readonly name: string;
+}
+
+/** Runs tasks, and hides whether in processes, threads, or this very event loop. */
+export interface Pool {
+  readonly kind: "prefork" | "threads" | "solo" | "async";
+  /** How many jobs it takes at once. Giving it more is the caller's mistake. */
+  readonly size: number;
+  /** Resolves when every slot can take a job; rejects with `PoolStartError` if none ever can. */
+  start(): Promise<void>;
+  /** Never rejects: each way a job can end is an `Outcome`. `onAccepted` is called just before the task's code begins. */
+  run(job: Job, onAccepted: (runner: Runner) => void): Promise<PoolResult>;
+  /** False when no running job has this task id, or this kind of pool cannot stop one. */
+  terminate(taskId: string, signal: NodeJS.Signals): boolean;
+  resize(size: number): Promise<void>;
+  /** Replaces every child; running jobs finish first. */
+  restart(): Promise<void>;
+  stats(): Readonly<Record<string, unknown>>;
+  /** Waits for running jobs; when `signal` aborts, kills what still runs. */
+  stop(signal: AbortSignal): Promise<void>;
+}
+
+export interface PoolResult {
+  readonly outcome: Outcome;
+  readonly runner: Runner | null;
+}

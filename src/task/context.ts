@@ -1,0 +1,80 @@
+import type { Logger } from "../log.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
+
+/** The request a task is running for (Celery's `task.request`). */
+export interface TaskRequest {
+  readonly id: string;
+  readonly task: string;
+  readonly args: readonly unknown[];
+  readonly kwargs: Readonly<Record<string, unknown>>;
+  /** Retries already made: 0 on the first run. */
+  readonly retries: number;
+  readonly isEager: boolean;
+  /** True when the function was simply called, without a message. */
+  readonly calledDirectly: boolean;
+  readonly eta: string | null;
+  readonly expires: string | null;
+  /** Node name of the worker. */
+  readonly hostname: string | null;
+  readonly origin: string | null;
+  readonly deliveryInfo: {
+    readonly exchange: string;
+    readonly routingKey: string;
+    readonly priority: number | null;
+    readonly redelivered: boolean;
+  } | null;
+  readonly replyTo: string | null;
+  readonly correlationId: string | null;
+  /** [hard, soft], seconds. */
+  readonly timelimit: readonly [number | null, number | null];
+  readonly callbacks: readonly SignatureDict[] | null;
+  readonly errbacks: readonly SignatureDict[] | null;
+  readonly chain: readonly SignatureDict[] | null;
+  readonly chord: SignatureDict | null;
+  readonly rootId: string | null;
+  readonly parentId: string | null;
+  readonly group: string | null;
+  readonly groupIndex: number | null;
+  readonly shadow: string | null;
+  readonly ignoreResult: boolean;
+  readonly replacedTaskNesting: number;
+  readonly stamps: Readonly<Record<string, unknown>>;
+  readonly stampedHeaders: readonly string[] | null;
+  /** Headers the caller added, without Celery's own. */
+  readonly headers: Readonly<Record<string, unknown>>;
+  /** Ids of the calls this task has made so far. */
+  readonly children: readonly string[];
+}
+
+export interface RetryOptions {
+  /** Seconds to wait; default: the task's backoff or `defaultRetryDelay`. */
+  readonly countdown?: number;
+  readonly eta?: Date;
+  /** Overrides the task's `maxRetries`; null retries for ever. */
+  readonly maxRetries?: number | null;
+  /** Why: becomes the error once there are no retries left. */
+  readonly cause?: unknown;
+  /** Other arguments for the next try. */
+  readonly args?: readonly unknown[];
+  readonly kwargs?: Readonly<Record<string, unknown>>;
+  readonly queue?: string;
+  readonly priority?: number;
+}
+
+/** What a running task sees: the first argument of a function registered with `bind: true`. */
+export interface TaskContext {
+  readonly name: string;
+  readonly request: TaskRequest;
+  /** Aborts at the soft time limit, on a revoke, and when the worker shuts down cold. */
+  readonly signal: AbortSignal;
+  /** Lines carry the task's name and id. */
+  readonly log: Logger;
+  /** Stores a state of one's own, such as `PROGRESS`. Resolves when it is kept. */
+  updateState(state: string, meta?: unknown): Promise<void>;
+  /**
+   * Leaves the task by throwing; the same call runs again later. Write `throw self.retry(…)`,
+   * so that the compiler knows the code ends there. When no retries are left it throws
+   * `cause`, or `MaxRetriesExceededError`.
+   */
+  retry(options?: RetryOptions): never;
+}

@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Broker, Publication, Queue } from "../broker/broker.ts";
+import { BrokerConnectionError, OperationalError } from "../errors.ts";
+
+/** How often and how fast a publish is tried again after a lost connection (inventory C10); seconds. */
+export interface PublishPolicy {
+  readonly retry: boolean;
+  /** Null: for ever. */
+  readonly maxRetries: number | null;
+  readonly intervalStart: number;
+  readonly intervalStep: number;
+  readonly intervalMax: number;
+}
+
+/** Seconds to wait before try number `attempt` (from 1), or null when no more are to be made. */
+export function publishDelay(attempt: number, policy: PublishPolicy): number | null {
+  if (!policy.retry) return null;
+  if (policy.maxRetries !== null && attempt > policy.maxRetries) return null;
+  return Math.min(policy.intervalStart + (attempt - 1) * policy.intervalStep, policy.intervalMax);
+}
+
+/**
+ * Gets messages into a broker, connecting when needed: one of the two places that retry.
+ * Rejects with `OperationalError` once the policy is exhausted.
+ */
+export class Publisher {
+  readonly #open: () => Promise<Broker>;
+  #broker: Broker | undefined;
+
+  constructor(open: () => Promise<Broker>) {
+    this.#open = open;
+  }
+
+  /** One message, or many in one go; `queues` are declared first, once per connection. */
+  async publish(publications: readonly Publication[], queues: readonly Queue[], policy: PublishPolicy): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        this.#broker ??= await this.#open();
+        if (attempt > 1) await this.#broker.connect();
+        for (const queue of queues) await this.#broker.declare(queue);
+        const [only] = publications;
+        if (publications.length === 1 && only) await this.#broker.publish(only.message, only.address);
+        else await this.#broker.publishMany(publications);
+        return;
+      } catch (error) {
+        if (!(error instanceof BrokerConnectionError)) throw error;
+        const delay = publishDelay(attempt, policy);
+        if (delay === null) {
+          throw new OperationalError(
+            `the message could not be published after ${attempt} ${attempt === 1 ? "try" : "tries"}: ${error.message}. ` +
+              "Is the broker running and its URL right? `retryPolicy` makes a call wait longer.",
+            { cause: error, code: error.code },
+          );
+        }
+        await sleep(delay * 1000);
+      }
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import type { TaskHeaders } from "../protocol/task-message.ts";
+import type { TaskRequest } from "./context.ts";
+
+/** Celery's signals, with what each one tells. */
+export interface SignalMap {
+  /** Before a message leaves; headers and options may still be changed. */
+  beforeTaskPublish: {
+    readonly task: string;
+    readonly headers: Record<string, unknown>;
+    readonly properties: Record<string, unknown>;
+    readonly exchange: string;
+    readonly routingKey: string;
+    readonly retryPolicy: Readonly<Record<string, unknown>> | null;
+  };
+  afterTaskPublish: { readonly task: string; readonly headers: TaskHeaders; readonly exchange: string; readonly routingKey: string };
+  taskPrerun: { readonly task: string; readonly request: TaskRequest };
+  taskPostrun: { readonly task: string; readonly request: TaskRequest; readonly state: string; readonly result: unknown };
+  taskSuccess: { readonly task: string; readonly request: TaskRequest; readonly result: unknown };
+  taskFailure: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
+  taskRetry: { readonly task: string; readonly request: TaskRequest; readonly reason: unknown };
+  taskReceived: { readonly task: string; readonly id: string };
+  taskRevoked: { readonly task: string; readonly id: string; readonly terminated: boolean; readonly expired: boolean };
+  taskUnknown: { readonly task: string; readonly id: string };
+  taskRejected: { readonly id: string | null; readonly reason: string };
+  workerInit: { readonly hostname: string };
+  workerReady: { readonly hostname: string };
+  workerShuttingDown: { readonly hostname: string; readonly how: string; readonly exitCode: number };
+  workerShutdown: { readonly hostname: string };
+  workerProcessInit: { readonly hostname: string };
+  workerProcessShutdown: { readonly hostname: string; readonly pid: number; readonly exitCode: number };
+}
+
+type Listener<K extends keyof SignalMap> = (details: SignalMap[K]) => void | Promise<void>;
+
+/** Listeners by signal. A listener that throws is reported and disturbs nobody else. */
+export class Signals {
+  readonly #listeners = new Map<keyof SignalMap, Set<Listener<never>>>();
+  readonly #report: (signal: string, error: unknown) => void;
+
+  constructor(report: (signal: string, error: unknown) => void = reportAsWarning) {
+    this.#report = report;
+  }
+
+  /** Returns the function that takes the listener off again. */
+  connect<K extends keyof SignalMap>(signal: K, listener: Listener<K>): () => void {
+    const listeners = this.#listeners.get(signal) ?? new Set();
+    this.#listeners.set(signal, listeners);
+    listeners.add(listener as Listener<never>);
+    return () => listeners.delete(listener as Listener<never>);
+  }
+
+  has(signal: keyof SignalMap): boolean {
+    return (this.#listeners.get(signal)?.size ?? 0) > 0;
+  }
+
+  /** Calls every listener in order and waits for each. */
+  async send<K extends keyof SignalMap>(signal: K, details: SignalMap[K]): Promise<void> {
+    for (const listener of this.#listeners.get(signal) ?? []) {
+      try {
+        await (listener as Listener<K>)(details);
+      } catch (error) {
+        this.#report(signal, error);
+      }
+    }
+  }
+}
+
+function reportAsWarning(signal: string, error: unknown): void {
+  process.emitWarning(`a listener of ${signal} failed: ${error instanceof Error ? error.message : String(error)}`);
+}

@@ -1,0 +1,63 @@
+import type { TaskContext } from "./context.ts";
+import type { Parameters } from "./parameters.ts";
+
+/** A class of errors, as `throws` and `autoretryFor` list them. */
+export type ErrorClass = abstract new (...args: never[]) => Error;
+
+/** The options of a task which decide what becomes of its message (inventory G40 to G47). */
+export interface AckPolicy {
+  /** Acknowledge after the task has run, not just before. It must then bear running twice. */
+  readonly acksLate: boolean;
+  /** With `acksLate`: whether a failure is acknowledged; otherwise it goes to the dead-letter store. */
+  readonly acksOnFailure: boolean;
+  /** With `acksLate`: whether a hard time limit is acknowledged; otherwise the message is requeued. */
+  readonly acksOnTimeout: boolean;
+  /** With `acksLate`: requeue when the child running the task dies. */
+  readonly rejectOnWorkerLost: boolean;
+}
+
+/** Every option set: defaults were filled in from the settings. Durations are seconds. */
+export interface TaskOptions extends AckPolicy {
+  readonly bind: boolean;
+  readonly queue: string | null;
+  readonly exchange: string | null;
+  readonly routingKey: string | null;
+  readonly priority: number | null;
+  readonly serializer: string;
+  readonly compression: string | null;
+  readonly ignoreResult: boolean;
+  readonly storeErrorsEvenIfIgnored: boolean;
+  readonly trackStarted: boolean;
+  readonly rateLimit: string | number | null;
+  readonly timeLimit: number | null;
+  readonly softTimeLimit: number | null;
+  /** Seconds after publishing, or an instant, when a call expires unless it says otherwise. */
+  readonly expires: number | Date | null;
+  /** Null retries for ever. */
+  readonly maxRetries: number | null;
+  readonly defaultRetryDelay: number;
+  readonly autoretryFor: readonly ErrorClass[];
+  readonly dontAutoretryFor: readonly ErrorClass[];
+  readonly retryKwargs: { readonly maxRetries?: number | null; readonly countdown?: number };
+  /** False: `defaultRetryDelay` each time; true: 1, 2, 4, 8 … seconds; a number multiplies that. */
+  readonly retryBackoff: boolean | number;
+  readonly retryBackoffMax: number;
+  /** A random delay between 0 and the computed one, so that retries do not come in waves. */
+  readonly retryJitter: boolean;
+  /** Expected errors: a failure all the same, but logged without traceback. */
+  readonly throws: readonly ErrorClass[];
+  readonly sendEvents: boolean;
+  readonly resultReprMaxsize: number;
+  /** Check a call's arguments against the function's parameters before sending and before running. */
+  readonly typing: boolean;
+  /** Parameter names for keyword arguments; `"y?"` marks an optional one. Default: read from the function. */
+  readonly params: readonly string[] | null;
+}
+
+/** A function workers can run, under a name both sides know. */
+export interface Task {
+  readonly name: string;
+  readonly options: TaskOptions;
+  readonly parameters: Parameters;
+  run(context: TaskContext, args: readonly unknown[]): unknown;
+}

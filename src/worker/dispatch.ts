@@ -1,0 +1,230 @@
+import type { ResultBackend } from "../backend/backend.ts";
+import type { ResultRecord } from "../backend/record.ts";
+import { BackendConnectionError } from "../errors.ts";
+import type { Job } from "../execution/job.ts";
+import type { Completed, Outcome } from "../execution/outcome.ts";
+import type { Logger } from "../log.ts";
+import type { Pool, Runner } from "../pool/pool.ts";
+import { backoff } from "../util/backoff.ts";
+import { Interrupted } from "./interrupted.ts";
+import type { Request } from "./request.ts";
+import { settle } from "./settle.ts";
+import type { WorkerState } from "./state.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+
+export interface DispatchParts {
+  readonly pool: Pool;
+  readonly state: WorkerState;
+  readonly hostname: string;
+  readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
+  readonly backend: () => Promise<ResultBackend>;
+  readonly interrupted: Interrupted;
+  readonly logger: Logger;
+  readonly onExpired: (request: Request) => void;
+  readonly onSettleError: (error: unknown) => void;
+}
+
+/**
+ * Free slot and waiting request: run it, keep its result, settle its message. The slot is free
+ * again as soon as the task has ended; storing and acknowledging go on beside it, in batches.
+ */
+export class Dispatch {
+  readonly #parts: DispatchParts;
+  readonly #queue: Request[] = [];
+  readonly #closing = new Set<Promise<void>>();
+  #head = 0;
+  #running = 0;
+  #stopped = false;
+  #cold = false;
+  readonly #letGo = new AbortController();
+
+  constructor(parts: DispatchParts) {
+    this.#parts = parts;
+  }
+
+  /** Results and acknowledgements on their way. */
+  get pending(): number {
+    return this.#closing.size;
+  }
+
+  reserve(request: Request): void {
+    if (this.#stopped) return; // the subscription gives it back
+    if (this.#running < this.#parts.pool.size) return this.#start(request);
+    request.phase = { name: "reserved" };
+    this.#parts.state.reserved.add(request);
+    this.#queue.push(request);
+  }
+
+  /** Starts nothing more. What has not begun stays unsettled and goes back with the subscription. */
+  stop(): void {
+    this.#stopped = true;
+    this.#parts.state.reserved.clear();
+    this.#queue.length = 0;
+    this.#head = 0;
+  }
+
+  /** The pool is about to be killed: its deaths are no failures of tasks. */
+  goCold(): void {
+    this.#cold = true;
+    this.#letGo.abort();
+  }
+
+  /** Waiting requests whose delivery the broker took back are dropped: they come again. */
+  dropLost(): void {
+    const kept = this.#queue.slice(this.#head).filter((request) => !request.delivery.lost);
+    this.#queue.length = 0;
+    this.#head = 0;
+    this.#parts.state.reserved.clear();
+    for (const request of kept) {
+      this.#queue.push(request);
+      this.#parts.state.reserved.add(request);
+    }
+  }
+
+  /** Resolves when every result is stored and every message settled. */
+  async settled(): Promise<void> {
+    while (this.#closing.size > 0) await Promise.all(this.#closing);
+  }
+
+  #start(request: Request): void {
+    if (request.expires !== null && request.expires.getTime() < Date.now()) return this.#parts.onExpired(request);
+    this.#running += 1;
+    void this.#parts.pool
+      .run(this.#job(request), (runner) => this.#accepted(request, runner))
+      .then(({ outcome, runner }) => this.#ended(request, outcome, runner));
+  }
+
+  #job(request: Request): Job {
+    const { limits, hostname } = this.#parts;
+    const { delivery, message, task } = request;
+    const [hard, soft] = message.headers.timelimit;
+    return {
+      message,
+      address: delivery.address,
+      queue: delivery.queue,
+      redelivered: delivery.redelivered,
+      hostname,
+      timeLimit: hard ?? task.options.timeLimit ?? limits.timeLimit,
+      softTimeLimit: soft ?? task.options.softTimeLimit ?? limits.softTimeLimit,
+    };
+  }
+
+  #accepted(request: Request, runner: Runner): void {
+    const { state, onSettleError } = this.#parts;
+    request.phase = { name: "active", runner, since: new Date() };
+    state.active.add(request);
+    state.count(request.name);
+    if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
+  }
+
+  #ended(request: Request, outcome: Outcome, runner: Runner | null): void {
+    this.#running -= 1;
+    this.#parts.state.active.delete(request);
+    this.#next();
+    if (this.#cold && (outcome.kind === "lost" || outcome.kind === "terminated")) return; // goes back unsettled
+    this.#log(request, outcome, runner);
+    const closing = this.#close(request, outcome).catch(this.#parts.onSettleError);
+    this.#closing.add(closing);
+    void closing.then(() => this.#closing.delete(closing));
+  }
+
+  #next(): void {
+    while (!this.#stopped && this.#running < this.#parts.pool.size && this.#head < this.#queue.length) {
+      const request = this.#queue[this.#head] as Request;
+      this.#head += 1;
+      if (this.#head > 1_000) {
+        this.#queue.splice(0, this.#head);
+        this.#head = 0;
+      }
+      this.#parts.state.reserved.delete(request);
+      this.#start(request);
+    }
+    if (this.#head === this.#queue.length) {
+      this.#queue.length = 0;
+      this.#head = 0;
+    }
+  }
+
+  /** Result first, message last: a crash in between runs the task again rather than losing it. */
+  async #close(request: Request, outcome: Outcome): Promise<void> {
+    const { delivery, policy } = request;
+    const settlement = settle(outcome, policy);
+    request.phase = { name: "done", settlement };
+    if ("record" in outcome) {
+      if (outcome.record !== null) await this.#store(outcome.record);
+    } else if (isInterrupted(outcome) && settlement !== "requeue") {
+      await this.#parts.interrupted.ended(request.message, request.task, outcome);
+    }
+    if (settlement === "ack") await delivery.ack();
+    else if (settlement === "requeue") await delivery.reject({ requeue: true });
+    else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });
+  }
+
+  /** Results are kept trying for: a store that is away for a while costs no result. */
+  async #store(record: ResultRecord): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await (await this.#parts.backend()).store(record);
+        return;
+      } catch (error) {
+        if (!(error instanceof BackendConnectionError) || this.#cold) throw error;
+        const delay = backoff({ attempt, initial: 0.1, max: 2 });
+        this.#parts.logger.warn("the result of %s could not be stored: %s. Trying again in %s seconds...", record.taskId, error.message, delay.toFixed(2));
+        await sleep(delay * 1000, undefined, { signal: this.#letGo.signal });
+      }
+    }
+  }
+
+  #log(request: Request, outcome: Outcome, runner: Runner | null): void {
+    const { logger } = this.#parts;
+    const processName = runner?.name ?? "MainProcess";
+    const { name, id } = request;
+    switch (outcome.kind) {
+      case "success":
+        if (logger.isLevelEnabled("info")) {
+          logger.info({ processName }, "Task %s[%s] succeeded in %ss: %s", name, id, runtimeText(outcome.runtime), outcome.result);
+        }
+        return;
+      case "failure":
+        if (outcome.expected) logger.info({ processName }, "Task %s[%s] raised expected: %s", name, id, outcome.repr);
+        else logger.error({ processName, err: outcome.traceback }, "Task %s[%s] raised unexpected: %s", name, id, outcome.repr);
+        return;
+      case "retry":
+        return logger.info({ processName }, "Task %s[%s] retry: %s", name, id, outcome.repr);
+      case "ignore":
+        return logger.info({ processName }, "Task %s[%s] ignored", name, id);
+      case "reject":
+        return logger.warn({ processName }, "Task %s[%s] reject requeue=%s: %s", name, id, outcome.requeue ? "True" : "False", outcome.reason);
+      case "invalid":
+        return logger.error({ processName }, "Task %s[%s] cannot be run: %s (kept in the dead-letter store)", name, id, outcome.reason);
+      case "time-limit":
+        return logger.error("Hard time limit (%ss) exceeded for %s[%s]", outcome.seconds, name, id);
+      case "terminated":
+        return logger.info("Task %s[%s] terminated (%s)", name, id, outcome.signal);
+      case "lost":
+        return logger.error("Task %s[%s] raised unexpected: %s", name, id, Interrupted.error(outcome).message);
+    }
+  }
+}
+
+type Interruption = Exclude<Outcome, Completed>;
+
+const isInterrupted = (outcome: Outcome): outcome is Interruption =>
+  outcome.kind === "time-limit" || outcome.kind === "terminated" || outcome.kind === "lost";
+
+function reasonOf(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case "invalid":
+    case "reject":
+      return outcome.reason;
+    case "failure":
+      return outcome.repr;
+    case "lost":
+      return Interrupted.error(outcome).message;
+    default:
+      return outcome.kind;
+  }
+}
+
+/** Python prints floats as short as they are exact; so many digits serve nobody. */
+const runtimeText = (seconds: number): string => String(Number(seconds.toPrecision(6)));

@@ -1,0 +1,169 @@
+import type { Delivery } from "../broker/broker.ts";
+import { DecodeError, InvalidTaskError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { Message } from "../protocol/message.ts";
+import { readTaskHeaders, type TaskMessage } from "../protocol/task-message.ts";
+import { bodyFromV1, headersFromV1, isV1Body } from "../protocol/task-message-v1.ts";
+import { decodeBody, encodeBody } from "../serialization/registry.ts";
+import type { TaskRegistry } from "../task/registry.ts";
+import type { Signals } from "../task/signals.ts";
+import { parseIso } from "../util/iso8601.ts";
+import type { Interrupted } from "./interrupted.ts";
+import type { Request } from "./request.ts";
+import type { WorkerState } from "./state.ts";
+
+export interface IntakeParts {
+  readonly registry: TaskRegistry;
+  readonly accept: ReadonlySet<string>;
+  readonly logger: Logger;
+  readonly signals: Signals;
+  readonly state: WorkerState;
+  readonly interrupted: Interrupted;
+  readonly reserve: (request: Request) => void;
+  /** What settling rejects with is a lost connection: the message will come again. */
+  readonly onSettleError: (error: unknown) => void;
+}
+
+/** Longest wait kept in the worker, in milliseconds; what is due later waits in the broker. */
+const shortWaitMs = 1_000;
+
+/**
+ * One delivery after another: known? valid? expired? due? Each goes to the pool, to the broker's
+ * parking place, or, with its reason, to the dead-letter store. Nothing a message holds can
+ * throw past this door.
+ */
+export class Intake {
+  readonly #parts: IntakeParts;
+  readonly #timers = new Map<Request, NodeJS.Timeout>();
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  take(delivery: Delivery): void {
+    try {
+      if (delivery.damage !== null) return this.#refuse(delivery, delivery.damage);
+      const { headers } = delivery.message;
+      if (typeof headers["task"] !== "string") return this.#takeOld(delivery);
+      this.#admit(delivery, { ...delivery.message, headers: readTaskHeaders(delivery.message) });
+    } catch (error) {
+      this.#refuse(delivery, `Received invalid task message: ${textOf(error)}`);
+    }
+  }
+
+  /** Forgets what waits for its minute; the broker still has it. */
+  stop(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+    this.#parts.state.scheduled.clear();
+  }
+
+  #admit(delivery: Delivery, message: TaskMessage): void {
+    const { registry, logger, signals, state } = this.#parts;
+    const { headers } = message;
+    const task = registry.get(headers.task);
+    if (!task) return this.#unknown(delivery, message);
+    const eta = headers.eta === null ? null : parseTime(headers.eta, "eta");
+    const expires = headers.expires === null ? null : parseTime(headers.expires, "expires");
+    const request: Request = {
+      id: headers.id,
+      name: headers.shadow ?? headers.task,
+      task,
+      message,
+      delivery,
+      policy: task.options,
+      expires,
+      phase: { name: "received" },
+    };
+    if (expires !== null && expires.getTime() < Date.now()) return this.expire(request);
+    logger.info("Task %s[%s] received", request.name, request.id);
+    if (signals.has("taskReceived")) void signals.send("taskReceived", { task: headers.task, id: headers.id });
+    const wait = eta === null ? 0 : eta.getTime() - Date.now();
+    if (wait <= 0) return this.#parts.reserve(request);
+    if (wait > shortWaitMs) {
+      delivery.park(eta as Date).catch(this.#parts.onSettleError);
+      return;
+    }
+    request.phase = { name: "scheduled", due: eta as Date };
+    state.scheduled.add(request);
+    this.#timers.set(
+      request,
+      setTimeout(() => {
+        this.#timers.delete(request);
+        state.scheduled.delete(request);
+        this.#parts.reserve(request);
+      }, wait),
+    );
+  }
+
+  /** Past its `expires`: never run, shown as revoked (protocol 5.1). */
+  expire(request: Request): void {
+    const { interrupted, logger, signals } = this.#parts;
+    logger.info("Discarding revoked task: %s[%s]", request.name, request.id);
+    if (signals.has("taskRevoked")) {
+      void signals.send("taskRevoked", { task: request.name, id: request.id, terminated: false, expired: true });
+    }
+    void interrupted
+      .revoked(request.message, "expired")
+      .then(() => request.delivery.ack())
+      .catch(this.#parts.onSettleError);
+  }
+
+  #unknown(delivery: Delivery, message: TaskMessage): void {
+    const { interrupted, logger, signals } = this.#parts;
+    const { headers } = message;
+    logger.error(
+      "Received unregistered task of type '%s'.\nThe message has been kept in the dead-letter store.\n\n" +
+        "Did you remember to import the module containing this task?\nOr maybe you're using relative imports?\n\n" +
+        "The full contents of the message headers:\n%j\n\nThe delivery info for this task is:\n%j",
+      headers.task,
+      headers,
+      { queue: delivery.queue, ...delivery.address },
+    );
+    if (signals.has("taskUnknown")) void signals.send("taskUnknown", { task: headers.task, id: headers.id });
+    void interrupted
+      .notRegistered(message)
+      .then(() => delivery.reject({ requeue: false, reason: `NotRegistered: '${headers.task}'` }))
+      .catch(this.#parts.onSettleError);
+  }
+
+  /** No `task` header: a message of protocol 1, read once here and carried on as protocol 2. */
+  #takeOld(delivery: Delivery): void {
+    void (async () => {
+      const { message } = delivery;
+      const decoded = await decodeBody(message, this.#parts.accept);
+      if (!isV1Body(decoded)) return this.#refuse(delivery, "Received and deleted unknown message.  Wrong destination?!?");
+      const encoded = await encodeBody(bodyFromV1(decoded), "json");
+      const upgraded: Message = {
+        ...message,
+        headers: { ...headersFromV1(decoded), ...message.headers },
+        contentType: encoded.contentType,
+        contentEncoding: encoded.contentEncoding,
+        body: encoded.body,
+      };
+      this.#admit(delivery, { ...upgraded, headers: readTaskHeaders(upgraded) });
+    })().catch((error: unknown) => {
+      const what = error instanceof DecodeError ? "Can't decode message body" : "Received invalid task message";
+      this.#refuse(delivery, `${what}: ${textOf(error)}`);
+    });
+  }
+
+  /** Into the dead-letter store with its reason; the worker goes on. */
+  #refuse(delivery: Delivery, reason: string): void {
+    const { logger, signals } = this.#parts;
+    const id = typeof delivery.message.headers["id"] === "string" ? delivery.message.headers["id"] : null;
+    logger.error({ queue: delivery.queue, taskId: id ?? undefined }, "%s (queue %s, id %s; kept in the dead-letter store)", reason, delivery.queue, id ?? "unknown");
+    if (signals.has("taskRejected")) void signals.send("taskRejected", { id, reason });
+    delivery.reject({ requeue: false, reason }).catch(this.#parts.onSettleError);
+  }
+}
+
+function parseTime(text: string, header: string): Date {
+  try {
+    return parseIso(text);
+  } catch (error) {
+    throw new InvalidTaskError(`the header ${header} must be an ISO 8601 time, got: ${String(text).slice(0, 100)}`, { cause: error });
+  }
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

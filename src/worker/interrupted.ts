@@ -1,0 +1,101 @@
+import type { ResultBackend } from "../backend/backend.ts";
+import type { ResultRecord } from "../backend/record.ts";
+import { NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
+import type { Ended, FollowUp } from "../execution/follow-up.ts";
+import type { Interrupted as InterruptedOutcome } from "../execution/outcome.ts";
+import type { Logger } from "../log.ts";
+import { encodeError, type WireError } from "../protocol/exception.ts";
+import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
+import { createTaskMeta } from "../protocol/task-meta.ts";
+import { encodeRecord } from "../backend/record.ts";
+import { decodeBody } from "../serialization/registry.ts";
+import type { Task } from "../task/task.ts";
+import { formatIso } from "../util/iso8601.ts";
+
+export interface InterruptedParts {
+  readonly accept: ReadonlySet<string>;
+  readonly resultSerializer: string;
+  readonly backend: () => Promise<ResultBackend>;
+  readonly followUp: FollowUp;
+  readonly logger: Logger;
+}
+
+/**
+ * Records the ends nobody else can: a killed, lost, expired or unknown task. Only here does the
+ * parent look into a body, for the errbacks and the chord that wait for such a task.
+ */
+export class Interrupted {
+  readonly #parts: InterruptedParts;
+
+  constructor(parts: InterruptedParts) {
+    this.#parts = parts;
+  }
+
+  /** The error an interruption is known by to readers of the result. */
+  static error(outcome: InterruptedOutcome): Error {
+    switch (outcome.kind) {
+      case "time-limit":
+        return new TimeLimitExceeded(outcome.seconds);
+      case "terminated":
+        return new TaskRevokedError("terminated");
+      case "lost": {
+        const how = outcome.signal === null ? `exitcode ${outcome.exitCode}` : `signal ${outcome.signal}`;
+        return new WorkerLostError(`Worker exited prematurely: ${how}.`);
+      }
+    }
+  }
+
+  async ended(message: TaskMessage, task: Task, outcome: InterruptedOutcome): Promise<void> {
+    const error = encodeError(Interrupted.error(outcome));
+    if (outcome.kind === "terminated") return await this.#revoked(message, error);
+    const ignored = (message.headers.ignore_result ?? task.options.ignoreResult) && !task.options.storeErrorsEvenIfIgnored;
+    if (!ignored) await this.#store(message, "FAILURE", error);
+    await this.#parts.followUp.failed(await this.#open(message), error, null);
+  }
+
+  async revoked(message: TaskMessage, reason: string): Promise<void> {
+    await this.#revoked(message, encodeError(new TaskRevokedError(reason)));
+  }
+
+  async notRegistered(message: TaskMessage): Promise<void> {
+    if (message.headers.ignore_result === true) return;
+    await this.#store(message, "FAILURE", encodeError(new NotRegistered(message.headers.task)));
+  }
+
+  async #revoked(message: TaskMessage, error: WireError): Promise<void> {
+    if (message.headers.ignore_result !== true) await this.#store(message, "REVOKED", error);
+    await this.#parts.followUp.revoked(await this.#open(message), error);
+  }
+
+  async #store(message: TaskMessage, state: string, error: WireError): Promise<void> {
+    const { headers, properties } = message;
+    const meta = createTaskMeta({
+      task_id: headers.id,
+      status: state,
+      result: error,
+      traceback: null,
+      children: [],
+      date_done: formatIso(new Date()),
+      ...(headers.group === null ? {} : { group_id: headers.group }),
+      ...(headers.parent_id === null ? {} : { parent_id: headers.parent_id }),
+    });
+    const record: ResultRecord = await encodeRecord(meta, {
+      serializer: this.#parts.resultSerializer,
+      replyTo: properties.reply_to ?? null,
+      correlationId: properties.correlation_id ?? null,
+    });
+    await (await this.#parts.backend()).store(record);
+  }
+
+  /** A body that cannot be read has no followers that could be told. */
+  async #open(message: TaskMessage): Promise<Ended> {
+    try {
+      const body = readTaskBody(await decodeBody(message, this.#parts.accept), message.headers);
+      return { message, body };
+    } catch (error) {
+      this.#parts.logger.warn({ taskId: message.headers.id }, "callbacks of %s cannot be read: %s", message.headers.id, String(error));
+      const empty: TaskBody = [[], {}, NO_EMBED];
+      return { message, body: empty };
+    }
+  }
+}

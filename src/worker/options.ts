@@ -1,0 +1,34 @@
+/** What a worker can be told beyond its app's settings; left out means: as the settings say. Durations are seconds. */
+export interface WorkerOptions {
+  /** `-A`, as given: children load the app by it. */
+  readonly appSpec?: string;
+  /** `-n`; default `celery@<host>`. */
+  readonly hostname?: string;
+  readonly loglevel?: string;
+  /** Path; default stderr. `%n %h %p %i %I` are expanded. */
+  readonly logfile?: string;
+  readonly concurrency?: number;
+  readonly pool?: string;
+  /** `-Q`. */
+  readonly queues?: readonly string[];
+  /** `-X`. */
+  readonly excludeQueues?: readonly string[];
+  /** `-I`. */
+  readonly include?: readonly string[];
+  /** `fair` (default): a child gets a task when it is idle; `fast`: short tasks go in small batches. */
+  readonly optimization?: string;
+  readonly prefetchMultiplier?: number;
+  readonly purge?: boolean;
+  readonly maxTasksPerChild?: number;
+  /** KiB. */
+  readonly maxMemoryPerChild?: number;
+  readonly timeLimit?: number;
+  readonly softTimeLimit?: number;
+  readonly taskEvents?: boolean;
+  readonly pidfile?: string;
+  /** No banner. */
+  readonly quiet?: boolean;
+  readonly cwd?: string;
+  /** Settings of the command line, for the children too. */
+  readonly overrides?: Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,26 @@
+import type { Delivery } from "../broker/broker.ts";
+import type { TaskMessage } from "../protocol/task-message.ts";
+import type { AckPolicy, Task } from "../task/task.ts";
+import type { Runner } from "../pool/pool.ts";
+import type { Settlement } from "./settle.ts";
+
+/** Where a request is in its life. */
+export type RequestPhase =
+  | { readonly name: "received" }
+  | { readonly name: "scheduled"; readonly due: Date }
+  | { readonly name: "reserved" }
+  | { readonly name: "active"; readonly runner: Runner; readonly since: Date }
+  | { readonly name: "done"; readonly settlement: Settlement };
+
+/** One received task message, from arrival to settlement. */
+export interface Request {
+  readonly id: string;
+  /** The task's name, or the `shadow` it asked to be shown under. */
+  readonly name: string;
+  readonly task: Task;
+  readonly message: TaskMessage;
+  readonly delivery: Delivery;
+  readonly policy: AckPolicy;
+  readonly expires: Date | null;
+  phase: RequestPhase;
+}
