@@ -1,0 +1,261 @@
+import { type AmqpUrl, maskUrl } from "../../config/url.ts";
+import type { Message } from "../../protocol/message.ts";
+import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { BrokerOptions } from "../options.ts";
+import { amqpUrl } from "./address.ts";
+import { AmqpDeadLetters } from "./dead-letters.ts";
+import type { AmqpDelivery } from "./delivery.ts";
+import { KnownExchanges } from "./exchanges.ts";
+import { notConnected, textOf } from "./failures.ts";
+import { type Link, openLink } from "./link.ts";
+import { delayRoute, longestWaitMs, Parking } from "./parking.ts";
+import { type Outgoing, Publisher } from "./publisher.ts";
+import { AmqpSubscription, type SubscriptionHost } from "./subscription.ts";
+import { declareQueue, ifExists, readyMessages } from "./topology.ts";
+import { copyOf, detourHeader, detourOf, publishOptions } from "./wire.ts";
+
+/** The publishing connection and all that is remembered of it. */
+interface Line {
+  readonly link: Link;
+  readonly publisher: Publisher;
+  readonly parking: Parking;
+  /** Queues declared over this line, as they were asked for. */
+  readonly declared: Map<string, string>;
+  readonly exchanges: KnownExchanges;
+}
+
+/**
+ * RabbitMQ by AMQP 0-9-1. Publishing and consuming have a connection each, so that a publisher
+ * the broker holds back does not hold back acknowledgements; the consuming one is made with the
+ * first subscription.
+ */
+class AmqpBroker implements Broker {
+  readonly transport = "amqp";
+  readonly priorityOrder = "highest-first";
+  readonly displayUrl: string;
+  readonly deadLetters: DeadLetters;
+
+  readonly #url: AmqpUrl;
+  readonly #options: BrokerOptions;
+  readonly #host: SubscriptionHost;
+  readonly #subscriptions = new Set<AmqpSubscription>();
+  /** What `declare` was asked for, to be made again on the next connection. */
+  readonly #topology = new Map<string, Queue>();
+  readonly #exclusive = new Set<string>();
+  #line: Line | null = null;
+  #connecting: Promise<Line> | null = null;
+  #consuming: Promise<Link> | null = null;
+  #consumingLink: Link | null = null;
+  #refusesChannelPrefetch = false;
+
+  constructor(url: string, options: BrokerOptions) {
+    this.#url = amqpUrl(url);
+    this.#options = options;
+    this.displayUrl = maskUrl(url);
+    const deadLetters = new AmqpDeadLetters(() => this.#settlingLine(), options.maxBodySize);
+    this.deadLetters = deadLetters;
+    const consumerPrefetchOnly = (): boolean =>
+      this.#refusesChannelPrefetch || (this.#consumingLink?.version[0] ?? 0) >= 4;
+    this.#host = {
+      maxBodySize: options.maxBodySize,
+      get consumerPrefetchOnly() {
+        return consumerPrefetchOnly();
+      },
+      declare: (queue) => this.#declareAlways(queue),
+      park: (delivery, dueMs) => this.#park(delivery, dueMs),
+      bury: (delivery, reason, node) => deadLetters.bury(delivery, reason, node),
+      ended: (subscription) => this.#subscriptions.delete(subscription),
+    };
+  }
+
+  async connect(signal?: AbortSignal): Promise<void> {
+    await this.#connect(signal);
+  }
+
+  async #connect(signal?: AbortSignal): Promise<Line> {
+    if (this.#line?.link.alive) return this.#line;
+    this.#connecting ??= this.#openLine(signal).finally(() => {
+      this.#connecting = null;
+    });
+    return this.#connecting;
+  }
+
+  async #openLine(signal?: AbortSignal): Promise<Line> {
+    const link = await openLink(this.#url, this.displayUrl, this.#options, "publishing", () => undefined, signal);
+    const exchanges = new KnownExchanges(link);
+    const publisher = new Publisher(link, () => exchanges.forgetAll());
+    const line: Line = { link, publisher, exchanges, parking: new Parking(link), declared: new Map() };
+    try {
+      await line.publisher.open();
+      await this.#declareAgain(line);
+    } catch (error) {
+      await link.close();
+      throw error;
+    }
+    this.#line = line;
+    return line;
+  }
+
+  /** Transient entities are gone when the broker restarted; whoever asked for them counts on them. */
+  async #declareAgain(line: Line): Promise<void> {
+    for (const queue of this.#topology.values()) {
+      try {
+        await this.#declareOn(line, queue);
+      } catch (error) {
+        if (!line.link.alive) throw error;
+        // Somebody declared it otherwise meanwhile: the next `declare` tells its caller.
+        this.#topology.delete(queue.name);
+        this.#options.logger?.warn({ queue: queue.name, error: textOf(error) }, "queue could not be declared again");
+      }
+    }
+  }
+
+  async declare(queue: Queue): Promise<void> {
+    const line = this.#connected();
+    if (queue.exclusive) {
+      // Only the connection that declares an exclusive queue may consume it.
+      await declareQueue(await this.#consumingLine(), queue);
+      this.#exclusive.add(queue.name);
+      line.exchanges.learn(queue.exchange);
+      return;
+    }
+    if (line.declared.get(queue.name) === JSON.stringify(queue)) return;
+    await this.#declareOn(line, queue);
+    if (!queue.autoDelete) this.#topology.set(queue.name, queue);
+  }
+
+  async #declareOn(line: Line, queue: Queue): Promise<void> {
+    await declareQueue(line.link, queue);
+    line.declared.set(queue.name, JSON.stringify(queue));
+    line.exchanges.learn(queue.exchange);
+  }
+
+  async publish(message: Message, address: Address): Promise<void> {
+    const line = this.#connected();
+    const known = line.exchanges.mustArrive(address);
+    const mandatory = typeof known === "boolean" ? known : await known;
+    if (mandatory === null) return;
+    await line.publisher.publish(outgoing({ message, address }, mandatory));
+  }
+
+  async publishMany(publications: readonly Publication[]): Promise<void> {
+    const line = this.#connected();
+    const routes = new Map<string, boolean | null>();
+    for (const { address } of publications) {
+      const key = routeKey(address);
+      if (!routes.has(key)) routes.set(key, await line.exchanges.mustArrive(address));
+    }
+    const all = function* (): Iterable<Outgoing> {
+      for (const publication of publications) {
+        const mandatory = routes.get(routeKey(publication.address)) ?? null;
+        if (mandatory !== null) yield outgoing(publication, mandatory);
+      }
+    };
+    await line.publisher.publishAll(all());
+  }
+
+  async subscribe(options: SubscribeOptions): Promise<Subscription> {
+    this.#connected();
+    const link = await this.#consumingLine();
+    const subscription = new AmqpSubscription(link, await link.openChannel(), this.#host, options);
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  async size(queue: string): Promise<number> {
+    return (await readyMessages(this.#linkOf(queue), queue)) ?? 0;
+  }
+
+  async purge(queue: string): Promise<number> {
+    const purged = await ifExists(this.#linkOf(queue).control((channel) => channel.purgeQueue(queue)));
+    return purged?.messageCount ?? 0;
+  }
+
+  async delete(queue: Queue): Promise<void> {
+    const line = this.#connected();
+    await this.#linkOf(queue.name).control((channel) => channel.deleteQueue(queue.name));
+    line.declared.delete(queue.name);
+    line.parking.forget(queue.name);
+    this.#topology.delete(queue.name);
+    this.#exclusive.delete(queue.name);
+  }
+
+  async close(): Promise<void> {
+    // An attempt under way must not leave a connection behind.
+    await Promise.allSettled([this.#connecting, this.#consuming]);
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()));
+    const links = [this.#consumingLink, this.#line?.link];
+    this.#consumingLink = null;
+    this.#line = null;
+    await Promise.all(links.map((link) => link?.close()));
+  }
+
+  // ── for subscriptions and dead letters ─────────────────────────────────────
+
+  async #declareAlways(queue: Queue): Promise<void> {
+    this.#line?.declared.delete(queue.name);
+    await this.declare(queue);
+  }
+
+  async #park(delivery: AmqpDelivery, dueMs: number): Promise<void> {
+    const line = await this.#settlingLine();
+    const waitMs = dueMs - Date.now();
+    const route = delayRoute(delivery.queue, waitMs);
+    if (route.level >= 0) await line.parking.prepare(delivery.queue, route.level);
+    const detour = detourOf(delivery.received, waitMs > longestWaitMs ? { due: dueMs } : {});
+    const copy = copyOf(delivery.raw, delivery.received, { [detourHeader]: detour });
+    await line.publisher.publish({ ...copy, exchange: route.exchange, routingKey: route.routingKey, mandatory: true });
+  }
+
+  /** The publishing line; one more attempt to connect when it was lost alone, as settling has no retries. */
+  async #settlingLine(): Promise<Line> {
+    if (this.#line?.link.alive || this.#subscriptions.size === 0) return this.#connected();
+    return this.#connect();
+  }
+
+  async #consumingLine(): Promise<Link> {
+    if (this.#consumingLink?.alive) return this.#consumingLink;
+    this.#consuming ??= this.#openConsuming().finally(() => {
+      this.#consuming = null;
+    });
+    return this.#consuming;
+  }
+
+  async #openConsuming(): Promise<Link> {
+    const link = await openLink(this.#url, this.displayUrl, this.#options, "consuming", (error) => {
+      if (/NOT_IMPLEMENTED|global qos/i.test(error.message)) this.#refusesChannelPrefetch = true;
+    });
+    link.watch();
+    this.#consumingLink = link;
+    return link;
+  }
+
+  #connected(): Line {
+    const line = this.#line;
+    if (!line?.link.alive) throw notConnected(this.displayUrl, line?.link.failure);
+    return line;
+  }
+
+  /** An exclusive queue is shown only to the connection that declared it. */
+  #linkOf(queue: string): Link {
+    const { link } = this.#connected();
+    return this.#exclusive.has(queue) && this.#consumingLink ? this.#consumingLink : link;
+  }
+}
+
+const routeKey = ({ exchange, type }: Address): string => `${type ?? ""} ${exchange}`;
+
+function outgoing({ message, address }: Publication, mandatory: boolean): Outgoing {
+  return {
+    exchange: address.exchange,
+    routingKey: address.routingKey,
+    content: Buffer.from(message.body, "base64"),
+    options: publishOptions(message),
+    mandatory,
+  };
+}
+
+/** A broker on RabbitMQ; nothing is connected before `connect`. Throws `ImproperlyConfigured` for another kind of URL. */
+export function createAmqpBroker(url: string, options: BrokerOptions): Broker {
+  return new AmqpBroker(url, options);
+}

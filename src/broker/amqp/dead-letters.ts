@@ -1,0 +1,194 @@
+import { createHash, randomUUID } from "node:crypto";
+import type { Message as AmqpMessage } from "amqplib";
+import { MessageTooLarge } from "../../errors.ts";
+import type { DeadLetter, DeadLetters } from "../broker.ts";
+import type { AmqpDelivery } from "./delivery.ts";
+import type { Link } from "./link.ts";
+import type { Publisher } from "./publisher.ts";
+import { ifExists, readyMessages } from "./topology.ts";
+import { copyOf, detourHeader, detourOf, type Received, readMessage } from "./wire.ts";
+
+/** The durable queue that keeps what was rejected, until somebody decides. */
+export const deadLetterQueue = "tq.dead";
+
+/** The header with what is known of a dead letter. */
+const deadHeader = "tq_dead";
+const maxReason = 8_192;
+const rawBeginning = 1_000;
+/** Milliseconds without a message after which a reading ends: somebody else holds the rest. */
+const quietMs = 1_000;
+
+/** What the dead letters need of their broker. */
+export interface DeadLetterLine {
+  readonly link: Link;
+  readonly publisher: Publisher;
+}
+
+interface Letter {
+  readonly letter: DeadLetter;
+  readonly raw: AmqpMessage;
+  readonly received: Received;
+}
+
+type Verdict = "keep" | "remove";
+
+/**
+ * Dead letters as messages of one queue. A queue cannot be read without taking: every reading
+ * takes all, oldest first, and what it did not remove goes back to its place when the channel
+ * of the reading closes. Readings of one broker take turns.
+ */
+export class AmqpDeadLetters implements DeadLetters {
+  readonly #line: () => Promise<DeadLetterLine>;
+  readonly #maxBodySize: number;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** `line` gives a live connection, or rejects with `BrokerConnectionError`. */
+  constructor(line: () => Promise<DeadLetterLine>, maxBodySize: number) {
+    this.#line = line;
+    this.#maxBodySize = maxBodySize;
+  }
+
+  /** Stores a copy of a rejected message; resolves when the broker has it. */
+  async bury(delivery: AmqpDelivery, reason: string, node: string): Promise<void> {
+    const record = {
+      id: randomUUID(),
+      reason: reason.slice(0, maxReason),
+      queue: delivery.queue,
+      node,
+      at: Date.now(),
+    };
+    const { link, publisher } = await this.#line();
+    await link.control((channel) => channel.assertQueue(deadLetterQueue, { durable: true }));
+    const extra = { [deadHeader]: record, [detourHeader]: detourOf(delivery.received) };
+    const send = (copy: ReturnType<typeof copyOf>): Promise<void> =>
+      publisher.publish({ exchange: "", routingKey: deadLetterQueue, ...copy, mandatory: true });
+    try {
+      await send(copyOf(delivery.raw, delivery.received, extra));
+    } catch (error) {
+      if (!(error instanceof MessageTooLarge)) throw error;
+      // Headers that leave no room for ours: better without them than not kept at all.
+      const bare = { ...delivery.raw, properties: { ...delivery.raw.properties, headers: {} } };
+      await send(copyOf(bare, delivery.received, extra));
+    }
+  }
+
+  async count(): Promise<number> {
+    return (await readyMessages((await this.#line()).link, deadLetterQueue)) ?? 0;
+  }
+
+  async list(options: { readonly limit?: number; readonly offset?: number } = {}): Promise<readonly DeadLetter[]> {
+    const { limit = 100, offset = 0 } = options;
+    const newest: DeadLetter[] = [];
+    await this.#read(async ({ letter }) => {
+      newest.push(letter);
+      if (newest.length > limit + offset) newest.shift();
+      return "keep";
+    });
+    return newest.reverse().slice(offset, offset + limit);
+  }
+
+  async redrive(ids: readonly string[]): Promise<number> {
+    const wanted = new Set(ids);
+    const { publisher } = await this.#line();
+    return this.#read(async ({ letter, raw, received }) => {
+      if (!wanted.has(letter.id)) return "keep";
+      const extra = { [deadHeader]: undefined, [detourHeader]: detourOf(received, { redelivered: true }) };
+      const copy = copyOf(raw, received, extra);
+      await publisher.publish({ exchange: "", routingKey: letter.queue, ...copy, mandatory: true });
+      return "remove";
+    });
+  }
+
+  async purge(ids?: readonly string[]): Promise<number> {
+    if (ids === undefined) {
+      const { link } = await this.#line();
+      const purged = await ifExists(link.control((channel) => channel.purgeQueue(deadLetterQueue)));
+      return purged?.messageCount ?? 0;
+    }
+    const wanted = new Set(ids);
+    return this.#read(async ({ letter }) => (wanted.has(letter.id) ? "remove" : "keep"));
+  }
+
+  /** Shows every letter to `judge`, oldest first, and says how many it had removed. */
+  #read(judge: (letter: Letter) => Promise<Verdict>): Promise<number> {
+    const read = (): Promise<number> => this.#readNow(judge);
+    const result = this.#turn.then(read, read);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #readNow(judge: (letter: Letter) => Promise<Verdict>): Promise<number> {
+    const { link } = await this.#line();
+    const count = (await readyMessages(link, deadLetterQueue)) ?? 0;
+    if (count === 0) return 0;
+    const held = await link.openChannel();
+    const { channel } = held;
+    let removed = 0;
+    try {
+      await link.guard(
+        new Promise<void>((resolve, reject) => {
+          let seen = 0;
+          let judged: Promise<void> = Promise.resolve();
+          let quiet = setTimeout(resolve, quietMs);
+          const finish = (): void => {
+            clearTimeout(quiet);
+            judged.then(resolve, reject);
+          };
+          channel.on("close", () => {
+            clearTimeout(quiet);
+            reject(held.failure ?? new Error("the channel is closed"));
+          });
+          const onMessage = (raw: AmqpMessage | null): void => {
+            if (raw === null) finish();
+            if (raw === null || seen >= count) return;
+            seen += 1;
+            clearTimeout(quiet);
+            judged = judged.then(async () => {
+              if ((await judge(this.#letterOf(raw))) === "keep") return;
+              channel.ack(raw);
+              removed += 1;
+            });
+            judged.catch(finish);
+            if (seen === count) finish();
+            else quiet = setTimeout(finish, quietMs);
+          };
+          channel.consume(deadLetterQueue, onMessage).catch(reject);
+        }),
+      );
+    } finally {
+      if (held.open) await channel.close().catch(() => undefined);
+    }
+    return removed;
+  }
+
+  #letterOf(raw: AmqpMessage): Letter {
+    const read = readMessage(raw, "", this.#maxBodySize);
+    const { [deadHeader]: record, ...headers } = read.message.headers;
+    const known = (typeof record === "object" && record !== null ? record : {}) as Readonly<Record<string, unknown>>;
+    const received = { ...read, message: { ...read.message, headers } };
+    const isWhole = raw.content.length <= this.#maxBodySize;
+    return {
+      raw,
+      received,
+      letter: {
+        id: typeof known.id === "string" ? known.id : fingerprint(raw),
+        queue: typeof known.queue === "string" ? known.queue : read.address.routingKey,
+        reason: typeof known.reason === "string" ? known.reason : "",
+        node: typeof known.node === "string" ? known.node : "",
+        at: new Date(typeof known.at === "number" ? known.at : 0),
+        size: raw.content.length,
+        message: isWhole ? received.message : null,
+        raw: isWhole ? null : raw.content.toString("utf8", 0, rawBeginning),
+      },
+    };
+  }
+}
+
+/** The id of a letter somebody else put into the queue: of its content, as it has no other. */
+function fingerprint(raw: AmqpMessage): string {
+  const { headers, correlationId } = raw.properties;
+  return createHash("sha1")
+    .update(JSON.stringify([headers ?? null, correlationId ?? null]))
+    .update(raw.content)
+    .digest("hex");
+}

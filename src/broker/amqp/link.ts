@@ -1,0 +1,289 @@
+import { type Channel, type ChannelModel, type ConfirmChannel, connect } from "amqplib";
+import type { AmqpUrl } from "../../config/url.ts";
+import { BrokerConnectionError, ImproperlyConfigured } from "../../errors.ts";
+import type { BrokerOptions } from "../options.ts";
+import { connectArguments } from "./address.ts";
+import { connectFailed, connectionLost } from "./failures.ts";
+import { healFrames } from "./heal.ts";
+
+export type LinkOptions = Pick<
+  BrokerOptions,
+  "connectTimeout" | "heartbeat" | "useSsl" | "transportOptions" | "logger"
+>;
+
+/** Milliseconds between two looks at a watched link. */
+const lookMs = 500;
+/** Milliseconds of silence after a question until the link counts as dead. */
+const silenceMs = 2_000;
+/** Milliseconds the broker has to answer a goodbye. */
+const goodbyeMs = 2_000;
+
+/** What a look at a link leaves for the next. */
+interface Silence {
+  frames: number;
+  askedAt: number | null;
+  lookedAt: number;
+}
+
+/** Decides from the number of frames received so far whether to ask, or to take the link for dead. */
+function judgeSilence(state: Silence, frames: number, now: number, excused: boolean): "fine" | "ask" | "dead" {
+  // When this process itself stood still, what arrived meanwhile has not been read yet.
+  const stoodStill = now - state.lookedAt > 2 * lookMs;
+  const heard = frames !== state.frames;
+  state.lookedAt = now;
+  state.frames = frames;
+  if (heard || stoodStill || excused) {
+    state.askedAt = null;
+    return "fine";
+  }
+  if (state.askedAt === null) {
+    state.askedAt = now;
+    return "ask";
+  }
+  return now - state.askedAt >= silenceMs ? "dead" : "fine";
+}
+
+/** A channel that remembers why it closed. Its errors never reach the process. */
+export interface LinkChannel<C extends Channel = Channel> {
+  readonly channel: C;
+  /** Set by the broker's refusal or the loss of the link, before anything waiting on the channel is told. */
+  failure: Error | null;
+  readonly open: boolean;
+}
+
+/**
+ * One connection to RabbitMQ. Tells once when it is lost, whoever noticed: the socket, the
+ * heartbeat, or `watch`, which asks and wants an answer within a few seconds. Never
+ * reconnects: what was lost stays lost, and whoever owns it makes another.
+ */
+export class Link {
+  readonly displayUrl: string;
+  /** Major and minor version of the broker. */
+  readonly version: readonly [major: number, minor: number];
+  /** Why this connection is not usable any more; null while it is. */
+  failure: Error | null = null;
+  /** Why the broker reads nothing more from us (a memory or disk alarm); null when it does. */
+  blocked: string | null = null;
+
+  readonly #model: ChannelModel;
+  readonly #onLost: (error: BrokerConnectionError) => void;
+  #control: LinkChannel | null = null;
+  #controlQueue: Promise<unknown> = Promise.resolve();
+  #closing = false;
+  #frames = 0;
+  #watching: NodeJS.Timeout | null = null;
+  #told = false;
+  #probe: Promise<LinkChannel> | null = null;
+
+  constructor(
+    model: ChannelModel,
+    displayUrl: string,
+    options: LinkOptions,
+    onLost: (error: BrokerConnectionError) => void,
+  ) {
+    this.#model = model;
+    this.displayUrl = displayUrl;
+    this.#onLost = onLost;
+    const [major = 0, minor = 0] = String(model.connection.serverProperties.version).split(".").map(Number);
+    this.version = [major, minor];
+    healFrames(model, () => {
+      this.#frames += 1;
+    });
+    model.on("error", (error) => {
+      this.failure ??= connectionLost(displayUrl, error);
+    });
+    model.on("close", (error) => this.#closed(error));
+    model.on("blocked", (reason) => {
+      this.blocked = reason;
+      options.logger?.warn({ broker: displayUrl, reason }, "RabbitMQ blocks publishers: an alarm is on");
+    });
+    model.on("unblocked", () => {
+      this.blocked = null;
+      options.logger?.info({ broker: displayUrl }, "RabbitMQ takes messages again");
+    });
+  }
+
+  get alive(): boolean {
+    return this.failure === null && !this.#closing;
+  }
+
+  /** A channel of one's own. */
+  async openChannel(): Promise<LinkChannel> {
+    return this.#adopt(() => this.#model.createChannel());
+  }
+
+  /** A channel on which the broker confirms what it has taken. */
+  async openConfirmChannel(): Promise<LinkChannel<ConfirmChannel>> {
+    return this.#adopt(() => this.#model.createConfirmChannel());
+  }
+
+  async #adopt<C extends Channel>(open: () => Promise<C>): Promise<LinkChannel<C>> {
+    this.#check();
+    const channel = await this.guard(open());
+    const held = {
+      channel,
+      failure: null as Error | null,
+      get open(): boolean {
+        return held.failure === null;
+      },
+    };
+    channel.on("error", (error) => {
+      held.failure ??= error;
+    });
+    channel.on("close", () => {
+      held.failure ??= this.failure ?? new Error("the channel is closed");
+    });
+    return held;
+  }
+
+  /**
+   * Runs one small conversation (a declaration, a look) on a channel shared for such things, one
+   * after the other. A refusal closes that channel, which is opened anew for the next.
+   */
+  control<T>(conversation: (channel: Channel) => Promise<T>): Promise<T> {
+    const run = async (): Promise<T> => {
+      this.#check();
+      if (!this.#control?.open) this.#control = await this.openChannel();
+      return this.guard(conversation(this.#control.channel));
+    };
+    const result = this.#controlQueue.then(run, run);
+    this.#controlQueue = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Gives what amqplib throws when the connection goes the name everybody here expects. */
+  async guard<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      // The connection's own end is told right after that of its channels.
+      await Promise.resolve();
+      if (this.failure) throw this.failure;
+      throw error;
+    }
+  }
+
+  /**
+   * From now on asks the broker whenever nothing came from it for half a second, while `wanted`,
+   * and takes no answer within 2 seconds for a dead link. Heartbeats notice that too, but late.
+   */
+  watch(wanted: () => boolean = () => true): void {
+    if (this.#watching || !this.alive) return;
+    const state: Silence = { frames: -1, askedAt: null, lookedAt: performance.now() };
+    const look = (): void => {
+      const now = performance.now();
+      const busy = this.blocked !== null || !wanted();
+      switch (judgeSilence(state, this.#frames, now, busy)) {
+        case "ask":
+          this.#ask();
+          break;
+        case "dead":
+          this.destroy(new Error(`the broker has not answered for ${(silenceMs + lookMs) / 1000} s`));
+          return;
+        case "fine":
+          break;
+      }
+      this.#watching = setTimeout(look, lookMs).unref();
+    };
+    this.#watching = setTimeout(look, lookMs).unref();
+  }
+
+  /** Anything the broker answers from memory; on a channel of its own, so that it waits behind nothing. */
+  #ask(): void {
+    this.#probe ??= this.openChannel();
+    this.#probe
+      .then(({ channel }) => channel.checkExchange("amq.direct"))
+      .catch(() => {
+        this.#probe = null;
+      });
+  }
+
+  /** Ends the connection at once, saying nothing to the broker, and tells of the loss. */
+  destroy(reason: Error): void {
+    if (this.failure) return;
+    this.failure = connectionLost(this.displayUrl, reason);
+    const { stream } = this.#model.connection as unknown as { readonly stream: { destroy(error: Error): void } };
+    stream.destroy(reason);
+    this.#closed(reason);
+  }
+
+  /** Says goodbye, and waits at most two seconds for the answer. Tells of no loss. */
+  async close(): Promise<void> {
+    if (this.#closing || this.failure) return;
+    this.#closing = true;
+    this.#stopWatching();
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, goodbyeMs);
+    });
+    await Promise.race([this.#model.close().catch(() => undefined), tooLate]);
+    clearTimeout(timer);
+    const { stream } = this.#model.connection as unknown as { readonly stream: { destroy(): void } };
+    stream.destroy();
+    this.failure ??= new BrokerConnectionError(`the connection to ${this.displayUrl} was closed`);
+  }
+
+  #check(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  #closed(error: unknown): void {
+    this.#stopWatching();
+    this.failure ??= connectionLost(this.displayUrl, error ?? new Error("closed by the broker"));
+    if (this.#told || this.#closing) return;
+    this.#told = true;
+    this.#onLost(this.failure as BrokerConnectionError);
+  }
+
+  #stopWatching(): void {
+    clearTimeout(this.#watching ?? undefined);
+    this.#watching = null;
+  }
+}
+
+/**
+ * Connects, within `connectTimeout` seconds and until `signal` aborts; rejects with
+ * `BrokerConnectionError` (or the signal's reason). `onLost` is called once when the connection
+ * has ended without `close`.
+ */
+export async function openLink(
+  url: AmqpUrl,
+  displayUrl: string,
+  options: LinkOptions,
+  purpose: string,
+  onLost: (error: BrokerConnectionError) => void,
+  signal?: AbortSignal,
+): Promise<Link> {
+  signal?.throwIfAborted();
+  let giveUp: (reason: unknown) => void = () => undefined;
+  const given = new Promise<never>((_, reject) => {
+    giveUp = reject;
+  });
+  given.catch(() => undefined);
+  const { connectTimeout } = options;
+  const timer = setTimeout(() => giveUp(new Error(`no answer within ${connectTimeout} s`)), connectTimeout * 1000);
+  const onAbort = (): void => giveUp(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  let abandoned = false;
+  try {
+    const made = connectArguments(url, options, `tq ${purpose}`)
+      .then((args) => connect(args.connect, args.socket))
+      .then((model) => {
+        if (abandoned) {
+          model.on("error", () => undefined);
+          void model.close().catch(() => undefined);
+        }
+        return model;
+      });
+    made.catch(() => undefined);
+    return new Link(await Promise.race([made, given]), displayUrl, options, onLost);
+  } catch (error) {
+    abandoned = true;
+    if (signal?.aborted) throw signal.reason;
+    if (error instanceof ImproperlyConfigured) throw error;
+    throw connectFailed(displayUrl, error);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", onAbort);
+  }
+}

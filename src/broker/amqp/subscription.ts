@@ -1,0 +1,471 @@
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
+import type { Message as AmqpMessage } from "amqplib";
+import type { Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import { type Ack, planAcks } from "./acks.ts";
+import { AmqpDelivery, type Settler } from "./delivery.ts";
+import { connectionLost, refused, replyCodeOf, replyCodes, textOf } from "./failures.ts";
+import type { Link, LinkChannel } from "./link.ts";
+import { needsConsumerPrefetch, readyMessages } from "./topology.ts";
+import { readMessage } from "./wire.ts";
+
+/** What a subscription needs of the broker it belongs to. */
+export interface SubscriptionHost {
+  readonly maxBodySize: number;
+  /** This broker takes no prefetch count for a whole channel: RabbitMQ 4, or one that said so (G36). */
+  readonly consumerPrefetchOnly: boolean;
+  /** Makes the queue exist, whether or not it is remembered to. */
+  declare(queue: Queue): Promise<void>;
+  /** Stores a copy that comes back when due. */
+  park(delivery: AmqpDelivery, due: number): Promise<void>;
+  /** Stores a copy among the dead letters. */
+  bury(delivery: AmqpDelivery, reason: string, node: string): Promise<void>;
+  /** Called once when the flow has ended, whether by `close` or by loss. */
+  ended(subscription: AmqpSubscription): void;
+}
+
+interface Consumer {
+  readonly queue: Queue;
+  /** Null while nothing flows from this queue. */
+  tag: string | null;
+  /** The prefetch count it was begun with, where it counts per consumer. */
+  prefetch: number;
+  cancelled: boolean;
+}
+
+type State = "open" | "closed" | "lost";
+
+/** The field holds 16 bits; Celery too takes more for no bound (G34). */
+const maxPrefetch = 65_535;
+/** Milliseconds between two looks at whether messages wait that do not come. */
+const lookMs = 1_000;
+/** Looks in a row that must find the same before the flow is given up. */
+const looksUntilLost = 3;
+/** Milliseconds a closing flow waits for copies being stored. */
+const copyMs = 2_000;
+/** Milliseconds ahead of time at which a returned message is taken for due: the clocks of two hosts. */
+const dueSlackMs = 2_000;
+
+/**
+ * One channel and what flows over it. The channel's end is the flow's end: deliveries of a
+ * channel that is gone are lost, and their settling does nothing, so that no tag is ever
+ * acknowledged on a channel it was not given by.
+ */
+export class AmqpSubscription implements Subscription, Settler {
+  readonly #link: Link;
+  readonly #held: LinkChannel;
+  readonly #host: SubscriptionHost;
+  readonly #options: SubscribeOptions;
+  readonly #noAck: boolean;
+  readonly #consumers = new Map<string, Consumer>();
+  /** Not settled at the broker, by delivery tag, in order of arrival. */
+  readonly #outstanding = new Map<number, AmqpDelivery>();
+  /** Of those outstanding, the ones not handed over: there was no room, or the flow is paused. */
+  #waiting: AmqpDelivery[] = [];
+  /** Handed over and not settled. */
+  #inHand = 0;
+  #state: State = "open";
+  #paused = false;
+  #prefetch: number;
+  /** The prefetch count of the whole channel the broker was told last. */
+  #channelPrefetch = 0;
+  #work: Promise<void> = Promise.resolve();
+  #acks: number[] = [];
+  #acksScheduled = false;
+  /** Acks written, waiting for the proof that the broker has read them. */
+  #unproven: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+  #proving = false;
+  readonly #copying = new Set<Promise<void>>();
+  #arrivals = 0;
+  #looking: NodeJS.Timeout | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(link: Link, held: LinkChannel, host: SubscriptionHost, options: SubscribeOptions) {
+    this.#link = link;
+    this.#held = held;
+    this.#host = host;
+    this.#options = options;
+    this.#noAck = options.noAck === true;
+    this.#prefetch = clampPrefetch(options.prefetch);
+    held.channel.on("close", () => this.#channelClosed());
+    this.#scheduleLook({ arrivals: 0, suspicions: 0 });
+  }
+
+  get lost(): boolean {
+    return this.#state !== "open";
+  }
+
+  async consume(queue: Queue): Promise<void> {
+    this.#check();
+    const known = this.#consumers.get(queue.name);
+    if (known && !known.cancelled) return;
+    await this.#host.declare(queue);
+    const consumer: Consumer = { queue, tag: null, prefetch: 0, cancelled: false };
+    const before = this.#work;
+    // A cancellation of the same queue still under way comes first.
+    await before.catch(() => undefined);
+    this.#check();
+    this.#consumers.set(queue.name, consumer);
+    try {
+      await this.#reconcile();
+    } catch (error) {
+      if (this.#consumers.get(queue.name) === consumer) this.#consumers.delete(queue.name);
+      throw error;
+    }
+  }
+
+  async cancel(queue: string): Promise<void> {
+    const consumer = this.#consumers.get(queue);
+    if (!consumer || this.#state !== "open") return;
+    consumer.cancelled = true;
+    await this.#reconcile();
+  }
+
+  setPrefetch(count: number): void {
+    this.#prefetch = clampPrefetch(count);
+    this.#reconcileSoon();
+    this.#handOver();
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#reconcileSoon();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#reconcileSoon();
+    this.#handOver();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#copying.size > 0) await this.#copiesStored();
+    if (this.#state !== "open") return;
+    this.#writeAcks();
+    this.#end("closed");
+    if (this.#held.open) {
+      // The answer proves that every ack before it was read; what is unsettled goes back with the channel.
+      await this.#held.channel.close().then(
+        () => this.#settleProofs(null),
+        (error) => this.#settleProofs(connectionLost(this.#link.displayUrl, error)),
+      );
+    }
+    this.#settleProofs(null);
+  }
+
+  /** Waits for what is being parked or buried, so that it is not given back as well; not for ever. */
+  async #copiesStored(): Promise<void> {
+    this.pause();
+    const giveUp = new AbortController();
+    const tooLate = delay(copyMs, undefined, { signal: giveUp.signal }).catch(() => undefined);
+    await Promise.race([Promise.allSettled(this.#copying), tooLate]);
+    giveUp.abort();
+    // Their acks are written in continuations of the same promises.
+    await nextTurn();
+  }
+
+  // ── settling ───────────────────────────────────────────────────────────────
+
+  ack(delivery: AmqpDelivery): Promise<void> {
+    this.#acks.push(delivery.tag);
+    const forgotten = new Promise<void>((resolve, reject) => this.#unproven.push({ resolve, reject }));
+    if (!this.#acksScheduled) {
+      this.#acksScheduled = true;
+      setImmediate(() => this.#writeAcks());
+    }
+    this.#release();
+    return forgotten;
+  }
+
+  async park(delivery: AmqpDelivery, due: Date): Promise<void> {
+    await this.#inPlaceOf(delivery, this.#host.park(delivery, due.getTime()));
+  }
+
+  /** Acknowledges a message once its copy is stored; when the flow ended meanwhile, both exist. */
+  async #inPlaceOf(delivery: AmqpDelivery, copied: Promise<void>): Promise<void> {
+    this.#copying.add(copied);
+    try {
+      await copied;
+    } finally {
+      this.#copying.delete(copied);
+    }
+    if (this.#state === "open") await this.ack(delivery);
+  }
+
+  async bury(delivery: AmqpDelivery, reason: string): Promise<void> {
+    // The queue's owner has said where its dead letters go.
+    if (delivery.source.arguments["x-dead-letter-exchange"] !== undefined) return this.#reject(delivery, false);
+    await this.#inPlaceOf(delivery, this.#host.bury(delivery, reason, this.#options.node));
+  }
+
+  requeue(delivery: AmqpDelivery): Promise<void> {
+    return this.#reject(delivery, true);
+  }
+
+  async #reject(delivery: AmqpDelivery, requeue: boolean): Promise<void> {
+    this.#held.channel.reject(delivery.raw, requeue);
+    this.#outstanding.delete(delivery.tag);
+    const forgotten = new Promise<void>((resolve, reject) => this.#unproven.push({ resolve, reject }));
+    this.#release();
+    void this.#prove();
+    await forgotten;
+  }
+
+  /** A slot is free again. */
+  #release(): void {
+    this.#inHand -= 1;
+    this.#handOver();
+  }
+
+  #writeAcks(): void {
+    this.#acksScheduled = false;
+    if (this.#acks.length === 0 || this.#state !== "open") return;
+    const tags = this.#acks;
+    this.#acks = [];
+    for (const tag of tags) this.#outstanding.delete(tag);
+    for (const ack of planAcks(tags, this.#lowestOutstanding())) this.#writeAck(ack);
+    void this.#prove();
+  }
+
+  #writeAck({ tag, multiple }: Ack): void {
+    try {
+      this.#held.channel.ack({ fields: { deliveryTag: tag } } as AmqpMessage, multiple);
+    } catch {
+      // The channel closed this instant; its end rejects whoever waits for the proof.
+    }
+  }
+
+  #lowestOutstanding(): number | null {
+    for (const tag of this.#outstanding.keys()) return tag;
+    return null;
+  }
+
+  /** An ack has no answer; a question asked after it has, and both are read in order. */
+  async #prove(): Promise<void> {
+    if (this.#proving) return;
+    this.#proving = true;
+    while (this.#unproven.length > 0 && this.#state === "open") {
+      const asked = this.#unproven.length;
+      try {
+        await this.#held.channel.checkExchange("amq.direct");
+      } catch {
+        break;
+      }
+      for (const { resolve } of this.#unproven.splice(0, asked)) resolve();
+    }
+    this.#proving = false;
+  }
+
+  #settleProofs(error: Error | null): void {
+    for (const { resolve, reject } of this.#unproven.splice(0)) {
+      if (error) reject(error);
+      else resolve();
+    }
+  }
+
+  // ── the flow ───────────────────────────────────────────────────────────────
+
+  #arrived(consumer: Consumer, raw: AmqpMessage | null): void {
+    if (this.#state !== "open") return;
+    if (raw === null) {
+      this.#cancelledByBroker(consumer);
+      return;
+    }
+    this.#arrivals += 1;
+    const received = readMessage(raw, consumer.queue.exchange.name, this.#host.maxBodySize);
+    const delivery = new AmqpDelivery(consumer.queue, raw, received, this, this.#noAck);
+    if (!this.#noAck) this.#outstanding.set(delivery.tag, delivery);
+    if (!this.#noAck && received.due !== null && received.due - Date.now() > dueSlackMs) {
+      this.#parkOn(delivery, received.due);
+      return;
+    }
+    this.#waiting.push(delivery);
+    this.#handOver();
+  }
+
+  /** The wait was longer than one passage through the delay levels. */
+  #parkOn(delivery: AmqpDelivery, due: number): void {
+    this.#inHand += 1;
+    delivery.park(new Date(due)).catch((error) => this.#lose(error));
+  }
+
+  #handOver(): void {
+    while (this.#waiting.length > 0 && this.#hasRoom() && !this.#paused && this.#state === "open") {
+      const delivery = this.#waiting.shift() as AmqpDelivery;
+      if (!this.#noAck) this.#inHand += 1;
+      this.#options.onDelivery(delivery);
+    }
+  }
+
+  #hasRoom(): boolean {
+    return this.#prefetch === 0 || this.#inHand < this.#prefetch;
+  }
+
+  /** The queue was deleted or has moved to another node of the cluster: declare it and begin again. */
+  #cancelledByBroker(consumer: Consumer): void {
+    consumer.tag = null;
+    if (consumer.cancelled || this.#consumers.get(consumer.queue.name) !== consumer) return;
+    const again = async (): Promise<void> => {
+      await this.#host.declare(consumer.queue);
+      await this.#reconcile();
+    };
+    again().catch((error) => this.#lose(error));
+  }
+
+  // ── what the broker is told ────────────────────────────────────────────────
+
+  #reconcileSoon(): void {
+    if (this.#state !== "open") return;
+    this.#reconcile().catch((error) => this.#lose(error));
+  }
+
+  /** Makes consumers and prefetch counts at the broker what they should be; one change after the other. */
+  #reconcile(): Promise<void> {
+    const step = async (): Promise<void> => {
+      if (this.#state !== "open") throw this.#link.failure ?? new Error("the subscription has ended");
+      await this.#link.guard(this.#converge());
+    };
+    const done = this.#work.then(step, step);
+    this.#work = done.catch(() => undefined);
+    return done;
+  }
+
+  async #converge(): Promise<void> {
+    const { channel } = this.#held;
+    const perConsumer = this.#countsPerConsumer();
+    const forChannel = perConsumer || this.#noAck ? 0 : this.#prefetch;
+    if (forChannel !== this.#channelPrefetch) {
+      await channel.prefetch(forChannel, true);
+      this.#channelPrefetch = forChannel;
+    }
+    for (const [name, consumer] of [...this.#consumers]) {
+      const wanted = !this.#paused && !consumer.cancelled;
+      const forConsumer = perConsumer && !this.#noAck ? this.#prefetch : 0;
+      const stale = consumer.tag !== null && (!wanted || consumer.prefetch !== forConsumer);
+      const tag = consumer.tag;
+      if (stale && tag !== null) {
+        await channel.cancel(tag);
+        consumer.tag = null;
+      }
+      if (wanted && consumer.tag === null) await this.#begin(consumer, forConsumer);
+      if (consumer.cancelled && this.#consumers.get(name) === consumer) this.#consumers.delete(name);
+    }
+    this.#giveBack();
+  }
+
+  async #begin(consumer: Consumer, prefetch: number): Promise<void> {
+    const { channel } = this.#held;
+    if (this.#countsPerConsumer()) await channel.prefetch(prefetch, false);
+    const { consumerTag } = await channel.consume(consumer.queue.name, (raw) => this.#arrived(consumer, raw), {
+      noAck: this.#noAck,
+    });
+    consumer.tag = consumerTag;
+    consumer.prefetch = prefetch;
+  }
+
+  #countsPerConsumer(): boolean {
+    if (this.#host.consumerPrefetchOnly) return true;
+    return [...this.#consumers.values()].some(({ queue }) => needsConsumerPrefetch(queue));
+  }
+
+  /** What came while the flow was being stopped goes back: nobody here will take it soon. */
+  #giveBack(): void {
+    const stays: AmqpDelivery[] = [];
+    for (const delivery of this.#waiting) {
+      if (this.#noAck || (!this.#paused && this.#consumers.has(delivery.queue))) {
+        stays.push(delivery);
+        continue;
+      }
+      this.#held.channel.reject(delivery.raw, true);
+      this.#outstanding.delete(delivery.tag);
+    }
+    this.#waiting = stays;
+  }
+
+  // ── the end ────────────────────────────────────────────────────────────────
+
+  /**
+   * Looks whether messages are ready in our queues while we have room and get none. A consumer
+   * with room is given a ready message at once, so finding some again and again means that the
+   * flow is broken, whatever the connection says of itself.
+   */
+  #scheduleLook(seen: { readonly arrivals: number; readonly suspicions: number }): void {
+    if (this.#state !== "open") return;
+    this.#looking = setTimeout(() => {
+      this.#look(seen.arrivals).then(
+        (suspicious) => {
+          const suspicions = suspicious ? seen.suspicions + 1 : 0;
+          if (suspicions >= looksUntilLost) this.#lose(new Error("messages wait in the queue and are not delivered"));
+          else this.#scheduleLook({ arrivals: this.#arrivals, suspicions });
+        },
+        // A look the broker refused says nothing of the flow; a lost link is told by itself.
+        () => this.#scheduleLook({ arrivals: this.#arrivals, suspicions: 0 }),
+      );
+    }, lookMs).unref();
+  }
+
+  async #look(arrivalsBefore: number): Promise<boolean> {
+    const idle = (): boolean =>
+      this.#state === "open" && !this.#paused && this.#arrivals === arrivalsBefore && this.#hasRoom();
+    for (const { queue, tag } of [...this.#consumers.values()]) {
+      if (!idle()) return false;
+      if (tag === null || queue.arguments["x-single-active-consumer"] === true) continue;
+      const ready = (await readyMessages(this.#link, queue.name)) ?? 0;
+      if (ready > 0 && idle()) return true;
+    }
+    return false;
+  }
+
+  #check(): void {
+    if (this.#link.failure) throw this.#link.failure;
+    if (this.#state !== "open") throw connectionLost(this.#link.displayUrl, "the subscription has ended");
+  }
+
+  #channelClosed(): void {
+    if (this.#state !== "open") return;
+    this.#end("lost");
+    // The reason of a lost link is known only after its channels were closed.
+    queueMicrotask(() => this.#tellLost(this.#held.failure ?? new Error("the channel is closed")));
+  }
+
+  #lose(error: unknown): void {
+    if (this.#state !== "open") return;
+    this.#end("lost");
+    if (this.#held.open) void this.#held.channel.close().catch(() => undefined);
+    this.#tellLost(error);
+  }
+
+  #end(state: "closed" | "lost"): void {
+    this.#state = state;
+    clearTimeout(this.#looking ?? undefined);
+    this.#waiting = [];
+    this.#outstanding.clear();
+    this.#host.ended(this);
+  }
+
+  #tellLost(reason: unknown): void {
+    const error = this.#link.failure ?? flowEnded(this.#link.displayUrl, reason);
+    this.#settleProofs(error);
+    this.#options.onLost(error);
+  }
+}
+
+const clampPrefetch = (count: number): number => (count > maxPrefetch || count < 0 ? 0 : Math.trunc(count));
+
+/** Why a flow ended although its connection is there, with the way out for what a user can change. */
+function flowEnded(displayUrl: string, reason: unknown): Error {
+  if (replyCodeOf(reason) === replyCodes.preconditionFailed && /timed? ?out|timeout/i.test(textOf(reason))) {
+    return refused(
+      "RabbitMQ took back messages that were not acknowledged within its consumer_timeout; raise it in rabbitmq.conf " +
+        "above the longest task, or acknowledge early",
+      reason,
+    );
+  }
+  return connectionLost(displayUrl, reason);
+}
