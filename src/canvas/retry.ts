@@ -1,0 +1,94 @@
+import type { MessageProperties } from "../protocol/message.ts";
+import { createTaskHeaders, type TaskBody, type TaskHeaders } from "../protocol/task-message.ts";
+import type { Call } from "./plan.ts";
+import { type Kwargs, mergeOptions, type Options } from "./signature.ts";
+
+/** What a retry changes. Everything left out stays as it was. */
+export interface RetryChanges {
+  /** Not before this instant, ISO 8601; comes before `countdown`. */
+  readonly eta?: string | null | undefined;
+  /** Not before so many seconds from now. */
+  readonly countdown?: number | null | undefined;
+  readonly args?: readonly unknown[] | undefined;
+  readonly kwargs?: Kwargs | undefined;
+  /** Where the message came from: there it goes again (protocol 5.4). */
+  readonly address?: { readonly exchange: string; readonly routingKey: string } | undefined;
+  /** Further options of `retry()`, which win over all others: `queue`, `priority`, `expires` … */
+  readonly options?: Options | undefined;
+}
+
+/** Headers that are rebuilt from options; what a message has beside them is the caller's (protocol 1.1). */
+const rebuilt = new Set([...Object.keys(createTaskHeaders({ task: "", id: "" })), "compression", "redelivered"]);
+
+/**
+ * The message of the next try (protocol 5.4): the same call in everything but `retries`, the
+ * time, and, for a call that a client sent, its parent, which becomes the task itself.
+ */
+export function planRetry(
+  headers: TaskHeaders & Readonly<Record<string, unknown>>,
+  properties: MessageProperties,
+  [args, kwargs, embed]: TaskBody,
+  changes: RetryChanges = {},
+): Call {
+  const repeated = changes.args === undefined && changes.kwargs === undefined;
+  const [hard, soft] = headers.timelimit;
+  const options: Options = {
+    ...whereTo(changes.address),
+    task_id: headers.id,
+    root_id: headers.root_id ?? headers.id,
+    parent_id: headers.parent_id ?? headers.id,
+    group_id: headers.group,
+    group_index: headers.group_index,
+    retries: headers.retries + 1,
+    ...(changes.eta ? { eta: changes.eta } : { countdown: changes.countdown }),
+    expires: headers.expires,
+    time_limit: hard,
+    soft_time_limit: soft,
+    priority: properties.priority,
+    delivery_mode: properties.delivery_mode,
+    reply_to: properties.reply_to,
+    correlation_id: properties.correlation_id,
+    shadow: headers.shadow,
+    origin: headers.origin,
+    ignore_result: headers.ignore_result,
+    replaced_task_nesting: headers.replaced_task_nesting,
+    compression: headers.compression,
+    ...(headers.stamped_headers === null ? {} : { ...headers.stamps, stamped_headers: headers.stamped_headers }),
+    ...(repeated ? { argsrepr: headers.argsrepr, kwargsrepr: headers.kwargsrepr } : {}),
+    headers: callersHeaders(headers),
+    link: embed.callbacks,
+    link_error: embed.errbacks,
+    chain: embed.chain,
+    chord: embed.chord,
+  };
+  return {
+    task: headers.task,
+    args: changes.args ?? args,
+    kwargs: changes.kwargs ?? kwargs,
+    options: mergeOptions({ ...options, ...changes.options }, {}),
+  };
+}
+
+/** Through the anonymous exchange a routing key is the name of a queue. */
+function whereTo(address: RetryChanges["address"]): Options {
+  if (address === undefined) return {};
+  if (address.exchange === "") return { queue: address.routingKey };
+  return { exchange: address.exchange, routing_key: address.routingKey };
+}
+
+/**
+ * The caller's own headers, without what brokers say about one delivery (`x-death`,
+ * `redelivered`), which is not true of the next, and without tq's own.
+ */
+function callersHeaders(headers: Readonly<Record<string, unknown>>): Options {
+  const stamped = headers.stamped_headers;
+  return Object.fromEntries(
+    Object.entries(headers).filter(
+      ([key]) =>
+        !rebuilt.has(key) &&
+        !(Array.isArray(stamped) && stamped.includes(key)) &&
+        !key.startsWith("tq_") &&
+        !/^x-(death$|first-death-|last-death-)/.test(key),
+    ),
+  );
+}
