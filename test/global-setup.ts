@@ -1,8 +1,16 @@
-import { buildIfStale } from "./helpers/build.ts";
+import { relative } from "node:path";
+import type { TestProject } from "vitest/node";
+import { buildIfStale, root } from "./helpers/build.ts";
 import { isCI } from "./helpers/mode.ts";
 
-/** Before the first test: tests that start processes run what is in dist, so it must be what src says. */
-export async function setup(): Promise<void> {
+/** Tests of these run what is in src; all others may start processes, which run what is in dist. */
+const withoutProcesses =
+  /^test\/(util|protocol|serialization|canvas|config|broker|backend|events|task|execution|contract)\/|^test\/(architecture|infrastructure|log|errors)\./;
+
+/** Before the first test: dist must be what src says. A run of a few unit tests does not wait for it. */
+export async function setup(project: TestProject): Promise<void> {
+  const { testFiles } = await project.globTestFiles(project.vitest.filenamePattern);
+  if (testFiles.every((file) => withoutProcesses.test(relative(root, file)))) return;
   try {
     await buildIfStale();
   } catch (error) {

@@ -97,25 +97,7 @@ function existsAsProcess(pid) {
   }
 }
 
-/** Reads vitest's report into counts; a file that could not be loaded is a failure without a test. */
-function countTests(path) {
-  const report = JSON.parse(readFileSync(path, "utf8"));
-  const counts = { passed: 0, failed: 0, skipped: 0, wanting: new Set() };
-  for (const file of report.testResults) {
-    const states = file.assertionResults.map((test) => test.status);
-    counts.passed += states.filter((state) => state === "passed").length;
-    counts.failed += states.filter((state) => state === "failed").length;
-    counts.skipped += states.filter((state) => state !== "passed" && state !== "failed").length;
-    if (file.status === "failed" && !states.includes("failed")) counts.failed += 1;
-    for (const test of file.assertionResults) {
-      const group = test.ancestorTitles.find((title) => title.includes("[needs "));
-      if (group && test.status !== "failed") counts.wanting.add(group);
-    }
-  }
-  return counts;
-}
-
-async function runTests(folder, env) {
+async function runTests(folder, env, { countTests, hiddenFailure }) {
   const report = join(folder, "report.json");
   const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
   const { code } = await run(
@@ -137,10 +119,10 @@ async function runTests(folder, env) {
     if (!interrupted) problem(`vitest ended with code ${code} and without a report`);
     return { passed: 0, failed: 0, skipped: 0 };
   }
-  const counts = countTests(report);
+  const counts = countTests(JSON.parse(readFileSync(report, "utf8")));
   for (const name of counts.wanting) say(`skipped: ${name}`);
-  if (counts.passed + counts.failed + counts.skipped === 0) problem("no test was found");
-  else if (code !== 0 && counts.failed === 0 && !interrupted) problem(`vitest ended with code ${code}; see above`);
+  const hidden = hiddenFailure(counts, code);
+  if (hidden && !interrupted) problem(hidden);
   return counts;
 }
 
@@ -171,7 +153,7 @@ async function main() {
       await step("linted", [process.execPath, biome, "check", "."]);
       await step("types checked", [process.execPath, join(root, "node_modules/typescript/bin/tsc"), "--noEmit"]);
     }
-    return await runTests(folder, services.env);
+    return await runTests(folder, services.env, await jiti.import("./helpers/report.ts"));
   } finally {
     await services?.[Symbol.asyncDispose]();
     const left = processes.processesWith(`TQ_TEST_RUN=${basename(folder)}`);

@@ -1,5 +1,5 @@
-import { completeOptions } from "../../src/app/task-options.ts";
 import type { TaskDefinition } from "../../src/app/task-handle.ts";
+import { completeOptions } from "../../src/app/task-options.ts";
 import { defaultSettings } from "../../src/config/settings.ts";
 import type { TaskOptions } from "../../src/task/task.ts";
 

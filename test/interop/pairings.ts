@@ -3,6 +3,7 @@ import { describeWith, freshRedis, freshVhost } from "../helpers/services.ts";
 import { startCeleryWorker, startWorker } from "../helpers/worker.ts";
 import { pythonClient, type Surroundings } from "./client.ts";
 import { interopContract, type Pairing, sharingContract } from "./contract.ts";
+import { tqClient } from "./tq-client.ts";
 
 type Language = Pairing["client"];
 
@@ -70,8 +71,4 @@ export function interopOver(transport: "redis" | "amqp"): void {
       });
     }
   });
-}
-
-async function tqClient(_: Surroundings): Promise<never> {
-  throw new Error("not yet");
 }

@@ -1,0 +1,198 @@
+import { appendFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { Ignore, Reject, type TaskHandle, Tq } from "tq";
+import { kindOf } from "./values.ts";
+
+/** Python's class of that name, as far as its readers can tell. */
+class ValueError extends Error {
+  override name = "ValueError";
+}
+class KeyError extends Error {
+  override name = "KeyError";
+}
+class RuntimeError extends Error {
+  override name = "RuntimeError";
+}
+
+/** An error of one's own, with arguments that its readers see. */
+class CustomError extends Error {
+  readonly args: readonly unknown[];
+
+  constructor(message: string, number: number) {
+    super(message);
+    this.name = "CustomError";
+    this.args = [message, number];
+  }
+}
+
+/** One write with O_APPEND: lines of many processes never mix. */
+function append(path: string, line: string): void {
+  appendFileSync(path, `${line}\n`, { mode: 0o600 });
+}
+
+/** Broker, result store and further settings, by the names both halves know them. */
+export interface WireEnvironment {
+  readonly TQ_BROKER_URL?: string | undefined;
+  readonly TQ_RESULT_BACKEND?: string | undefined;
+  /** Settings by Celery's names, as JSON. */
+  readonly TQ_SETTINGS?: string | undefined;
+}
+
+/** A task whose types are no longer known. */
+export type AnyHandle = TaskHandle<unknown[], unknown>;
+
+export interface Wire {
+  readonly app: Tq;
+  /** The tasks by name, for callers that go by their handles. */
+  readonly handles: ReadonlyMap<string, AnyHandle>;
+}
+
+/** The tq half of the interoperability tests: the tasks of test/python/wire.py under the same names. */
+export function createWire(environment: WireEnvironment): Wire {
+  const { TQ_BROKER_URL: broker, TQ_RESULT_BACKEND: backend, TQ_SETTINGS: settings = "{}" } = environment;
+  const app = new Tq("wire", { ...(broker ? { broker } : {}), ...(backend ? { backend } : {}) });
+  app.conf.update({
+    resultExtended: true,
+    taskTrackStarted: true,
+    taskDefaultRetryDelay: 0,
+    taskRoutes: { "wire.routed": { queue: "routed" }, "wire.pattern.*": { queue: "routed" } },
+    ...(JSON.parse(settings) as object),
+  });
+
+  const handles = new Map<string, AnyHandle>();
+  const keep = (handle: unknown): void => {
+    handles.set((handle as AnyHandle).taskName, handle as AnyHandle);
+  };
+  keep(app.task("wire.add", (x: number, y: number) => x + y));
+  keep(app.task("wire.mul", (x: number, y: number) => x * y));
+  keep(app.task("wire.xsum", (numbers: number[]) => numbers.reduce((sum, one) => sum + one, 0)));
+  keep(app.task("wire.echo", (value: unknown) => value));
+  keep(app.task("wire.kinds", (values: unknown[]) => values.map(kindOf)));
+  keep(
+    app.task("wire.keywords", (first: unknown, second: unknown = "two", third: unknown = "three") => {
+      return { first, second, third };
+    }),
+  );
+  keep(
+    app.task("wire.fail", function fail(message: string) {
+      throw new ValueError(message);
+    }),
+  );
+  keep(
+    app.task("wire.fail_custom", (message: string, number: number) => {
+      throw new CustomError(message, number);
+    }),
+  );
+  keep(
+    app.task("wire.flaky", { bind: true, maxRetries: 5 }, (self, failures: number) => {
+      const { retries } = self.request;
+      if (retries < failures) throw self.retry({ countdown: 0, cause: new RuntimeError(`try ${retries}`) });
+      return retries;
+    }),
+  );
+  keep(
+    app.task("wire.hopeless", { bind: true, maxRetries: 2 }, (self) => {
+      throw self.retry({ countdown: 0, cause: new RuntimeError("hopeless") });
+    }),
+  );
+  keep(
+    app.task(
+      "wire.auto",
+      { bind: true, autoretryFor: [KeyError], maxRetries: 3, defaultRetryDelay: 0 },
+      (self, failures: number) => {
+        if (self.request.retries < failures) throw new KeyError("again");
+        return self.request.retries;
+      },
+    ),
+  );
+  keep(
+    app.task("wire.sleep", async (seconds: number) => {
+      await delay(seconds * 1000);
+      return seconds;
+    }),
+  );
+  keep(app.task("wire.now", () => Date.now() / 1000));
+  keep(
+    app.task("wire.quiet", { ignoreResult: true }, (path: string, line: string) => {
+      append(path, line);
+      return line;
+    }),
+  );
+  keep(
+    app.task("wire.record", (path: string, line: string) => {
+      append(path, line);
+      return line;
+    }),
+  );
+  keep(
+    app.task(
+      "wire.record_late",
+      { acksLate: true, rejectOnWorkerLost: true },
+      async (path: string, line: string, seconds: number = 0) => {
+        if (seconds > 0) await delay(seconds * 1000);
+        append(path, line);
+        return line;
+      },
+    ),
+  );
+  keep(app.task("wire.large", (size: number) => "x".repeat(size)));
+  keep(
+    app.task("wire.who", async (seconds: number = 0) => {
+      await delay(seconds * 1000);
+      return "tq";
+    }),
+  );
+  keep(
+    app.task("wire.request", { bind: true }, (self, first: unknown, { ...others }: Record<string, unknown> = {}) => {
+      const { request } = self;
+      return {
+        id: request.id,
+        task: request.task,
+        args: request.args,
+        kwargs: request.kwargs,
+        retries: request.retries,
+        root_id: request.rootId,
+        parent_id: request.parentId,
+        correlation_id: request.correlationId,
+        routing_key: request.deliveryInfo?.routingKey,
+        priority: request.deliveryInfo?.priority,
+        headers: Object.fromEntries(Object.entries(request.headers).filter(([key]) => key.startsWith("x_"))),
+        given: [first, others],
+      };
+    }),
+  );
+  keep(app.task("wire.routed", { bind: true }, (self) => self.request.deliveryInfo?.routingKey));
+  keep(app.task("wire.pattern.one", { bind: true }, (self) => self.request.deliveryInfo?.routingKey));
+  keep(
+    app.task("wire.progress", { bind: true }, async (self, steps: number) => {
+      for (let step = 1; step <= steps; step++) {
+        await self.updateState("PROGRESS", { current: step, total: steps });
+        await delay(50);
+      }
+      return steps;
+    }),
+  );
+  keep(
+    app.task("wire.ignore", () => {
+      throw new Ignore();
+    }),
+  );
+  keep(
+    app.task("wire.reject", () => {
+      throw new Reject("no", { requeue: false });
+    }),
+  );
+  keep(
+    app.task("wire.print", (line: string) => {
+      console.log(line);
+      console.error(line);
+      return line;
+    }),
+  );
+  keep(
+    app.task("wire.kill_child", () => {
+      process.kill(process.pid, "SIGKILL");
+    }),
+  );
+  return { app, handles };
+}
