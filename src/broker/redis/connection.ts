@@ -1,0 +1,207 @@
+import { Redis } from "ioredis";
+import type { OperationalError } from "../../errors.ts";
+import type { RedisAddress } from "./options.ts";
+import { plainText, type RedisScript } from "./scripts.ts";
+
+/** Makes the error a port promises out of whatever went wrong. `lost` says that the connection is to blame. */
+export type RedisErrorMaker = (message: string, lost: boolean, cause: unknown) => OperationalError;
+
+export interface ConnectionOptions {
+  readonly address: RedisAddress;
+  readonly error: RedisErrorMaker;
+  /** Seconds a command may go unanswered while nothing at all arrives; then the connection counts as dead. */
+  readonly deadline: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * One connection to Redis that is open or gone for good. Commands on a dead one reject at once;
+ * a link on which nothing is answered within the deadline is declared dead, because TCP alone
+ * would take a quarter of an hour to notice. Every failure comes out as the error of the port it
+ * serves, with the address in it and never the password.
+ */
+export class RedisConnection {
+  readonly client: Redis;
+  readonly #error: RedisErrorMaker;
+  readonly #displayUrl: string;
+  readonly #deadlineMs: number;
+  readonly #onLost: ((error: OperationalError) => void)[] = [];
+  #lastError: Error | undefined;
+  #gone: OperationalError | undefined;
+  #closing = false;
+  /** Commands sent and not answered. */
+  #pending = 0;
+  /** When something was last answered, or the first of what is pending was sent. */
+  #progressMs = 0;
+  #watchdog: NodeJS.Timeout | undefined;
+  /** Redis 7 knows script flags; older servers refuse the line that carries them. */
+  #flags = true;
+
+  private constructor(options: ConnectionOptions) {
+    this.#error = options.error;
+    this.#displayUrl = options.address.displayUrl;
+    this.#deadlineMs = options.deadline * 1000;
+    this.client = new Redis({ ...options.address.options, replyMapping: "legacy" });
+    this.client.on("error", (error: Error) => {
+      this.#lastError = error;
+    });
+    this.client.once("end", () => this.#lose());
+  }
+
+  /** Connects and makes sure that the server serves. Rejects with the port's connection error. */
+  static async open(options: ConnectionOptions): Promise<RedisConnection> {
+    const connection = new RedisConnection(options);
+    const { signal } = options;
+    const limitMs = options.address.connectTimeout * 1000;
+    const timer = setTimeout(() => {
+      connection.#lastError = new Error(`no answer within ${options.address.connectTimeout} s`);
+      connection.client.disconnect();
+    }, limitMs);
+    const abort = (): void => connection.client.disconnect();
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      signal?.throwIfAborted();
+      await connection.client.connect();
+      // Says LOADING, NOAUTH or MASTERDOWN now rather than at the first command that matters.
+      await connection.client.ping();
+      return connection;
+    } catch (error) {
+      connection.close();
+      if (signal?.aborted) throw signal.reason;
+      const cause = connection.#lastError ?? error;
+      throw connection.#error(`cannot connect to ${connection.#displayUrl}: ${messageOf(cause)}`, true, cause);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#gone === undefined && !this.#closing;
+  }
+
+  /** Called once when the connection ends without `close`. */
+  onLost(listener: (error: OperationalError) => void): void {
+    this.#onLost.push(listener);
+  }
+
+  /** Sends one command. */
+  call<Reply>(command: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
+    return this.watch(this.client.call(command, args) as Promise<Reply>);
+  }
+
+  /** Runs a script by its hash, and by its text where the server does not know it yet. */
+  run<Reply>(
+    script: RedisScript,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+    answer: "text" | "bytes" = "text",
+  ): Promise<Reply> {
+    const text = this.#flags ? script : plainText(script);
+    const sent = this.#send<Reply>(answer, "evalsha", [text.sha, keys.length, ...keys, ...args]);
+    return this.watch(
+      sent.catch((error: unknown) => {
+        if (messageOf(error).startsWith("NOSCRIPT")) return this.#runText<Reply>(script, keys, args, answer);
+        throw error;
+      }),
+    );
+  }
+
+  async #runText<Reply>(
+    script: RedisScript,
+    keys: readonly string[],
+    args: readonly (string | number | Buffer)[],
+    answer: "text" | "bytes",
+  ): Promise<Reply> {
+    const send = (text: string): Promise<Reply> =>
+      this.#send<Reply>(answer, "eval", [text, keys.length, ...keys, ...args]);
+    if (!this.#flags) return send(plainText(script).text);
+    try {
+      return await send(script.text);
+    } catch (error) {
+      if (!/compiling script/i.test(messageOf(error))) throw error;
+      this.#flags = false;
+      return send(plainText(script).text);
+    }
+  }
+
+  #send<Reply>(answer: "text" | "bytes", command: string, args: (string | number | Buffer)[]): Promise<Reply> {
+    const sent = answer === "text" ? this.client.call(command, args) : this.client.callBuffer(command, args);
+    return sent as Promise<Reply>;
+  }
+
+  /** Ends the connection without a word to its listeners. Idempotent. */
+  close(): void {
+    this.#closing = true;
+    clearTimeout(this.#watchdog);
+    this.client.disconnect();
+  }
+
+  /** Holds the deadline over the answer to a command sent through `client`, and translates its error. */
+  async watch<Reply>(answer: Promise<Reply>): Promise<Reply> {
+    if (this.#pending === 0) this.#progressMs = performance.now();
+    this.#pending += 1;
+    this.#watchdog ??= this.#arm(this.#deadlineMs);
+    try {
+      return await answer;
+    } catch (error) {
+      throw this.#translate(error);
+    } finally {
+      this.#pending -= 1;
+      this.#progressMs = performance.now();
+    }
+  }
+
+  #arm(ms: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#watchdog = undefined;
+      if (this.#pending === 0 || !this.isOpen) return;
+      const leftMs = this.#progressMs + this.#deadlineMs - performance.now();
+      if (leftMs > 0) this.#watchdog = this.#arm(leftMs);
+      else this.#suspect(this.#progressMs);
+    }, ms);
+  }
+
+  /** This process itself may have slept past the deadline: answers that lie in the socket get their chance to be read. */
+  #suspect(progressMs: number): void {
+    this.#watchdog = setTimeout(() => {
+      this.#watchdog = undefined;
+      if (this.#pending === 0 || !this.isOpen) return;
+      if (this.#progressMs > progressMs) this.#watchdog = this.#arm(this.#deadlineMs);
+      else this.fail(new Error(`no answer within ${this.#deadlineMs / 1000} s`));
+    }, 50);
+  }
+
+  /** Declares the connection dead, for a reason of the caller's. */
+  fail(cause: Error): void {
+    this.#lastError = cause;
+    this.client.disconnect();
+    this.#lose();
+  }
+
+  #lose(): void {
+    if (this.#gone !== undefined) return;
+    clearTimeout(this.#watchdog);
+    const cause = this.#lastError ?? new Error("the server closed it");
+    this.#gone = this.#error(`the connection to ${this.#displayUrl} is lost: ${messageOf(cause)}`, true, cause);
+    if (this.#closing) return;
+    for (const listener of this.#onLost.splice(0)) listener(this.#gone);
+  }
+
+  #translate(error: unknown): OperationalError {
+    const text = messageOf(error);
+    if (this.#gone !== undefined) return this.#gone;
+    if (/Connection is closed|isn't writeable|Command aborted/i.test(text)) {
+      const cause = this.#lastError ?? error;
+      return this.#error(`the connection to ${this.#displayUrl} is lost: ${messageOf(cause)}`, true, cause);
+    }
+    // A server that is there and cannot serve: another attempt later may find it, or another one, serving.
+    if (/^(READONLY|MASTERDOWN)\b/.test(text)) this.fail(new Error(text));
+    const unable = /^(LOADING|MASTERDOWN|READONLY|NOAUTH|CLUSTERDOWN|NOREPLICAS|TRYAGAIN)\b/.test(text);
+    return this.#error(`${this.#displayUrl} refused a command: ${text}`, unable, error);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error);
+}

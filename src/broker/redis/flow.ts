@@ -1,0 +1,286 @@
+import { randomUUID } from "node:crypto";
+import type { OperationalError } from "../../errors.ts";
+import type { BrokerLog } from "../options.ts";
+import type { RedisConnection } from "./connection.ts";
+import type { Ledger } from "./ledger.ts";
+import { RedisListener } from "./listener.ts";
+import { positive } from "./options.ts";
+import { restoreVisible, returnAll } from "./returning.ts";
+import { renewScript, tendScript, wakeScript } from "./scripts.ts";
+import type { Flow, RedisSubscription } from "./subscription.ts";
+
+/** Seconds a consumer that says nothing counts as alive. */
+const leaseSeconds = 6;
+/** Seconds between two looks at everything: leases, what is due, what may have gone unannounced. */
+const tickSeconds = 1;
+/** Seconds between two looks where Redis cannot announce what comes. */
+const pollSeconds = 0.05;
+/** Held messages made young again in one step. */
+const renewAtOnce = 5_000;
+/** Parked messages woken in one step. */
+const wakeAtOnce = 500;
+
+/**
+ * What subscriptions live on: the connection that takes and settles, the one that listens, and
+ * the upkeep of both. Waiting costs nothing: Redis announces a change of a list that was found
+ * empty. Once a second everything is looked at regardless; that look must be answered, so it is
+ * also the proof that messages would come.
+ *
+ * It keeps the lease of what this process holds, takes over what dead consumers held, wakes what
+ * was parked, and does kombu's restore beside it.
+ */
+export class RedisFlow implements Flow {
+  readonly connection: RedisConnection;
+  readonly listener: RedisListener;
+  readonly #ledger: Ledger;
+  readonly #subscriptions = new Set<RedisSubscription>();
+  readonly #visibilityTimeout: number;
+  readonly #restoreInterval: number;
+  readonly #restoreLimit: number | undefined;
+  readonly #mutexSeconds: number;
+  readonly #log: BrokerLog | undefined;
+  /** When this flow began: others get the time of a lease to be back after an outage that hit all. */
+  readonly #beganMs = performance.now();
+  #tick: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
+  #alarm: NodeJS.Timeout | undefined;
+  #alarmMs = Number.POSITIVE_INFINITY;
+  #tending = false;
+  #ticks = 0;
+  #hasLease = false;
+  #renewedMs = performance.now();
+  #restoredMs = Number.NEGATIVE_INFINITY;
+  #open = true;
+
+  private constructor(
+    connection: RedisConnection,
+    listening: RedisConnection,
+    ledger: Ledger,
+    options: Readonly<Record<string, unknown>>,
+    log: BrokerLog | undefined,
+  ) {
+    this.connection = connection;
+    this.#ledger = ledger;
+    this.#log = log;
+    this.#visibilityTimeout = positive(options.visibility_timeout) ?? 3600;
+    this.#restoreInterval = positive(options.unacked_restore_interval) ?? 10;
+    this.#restoreLimit = positive(options.unacked_restore_limit);
+    this.#mutexSeconds = positive(options.unacked_mutex_expire) ?? 300;
+    this.listener = new RedisListener(listening, (keys) => this.#changed(keys));
+    for (const part of [connection, listening]) part.onLost((error) => this.lose(error));
+  }
+
+  /** Opens both connections; rejects with `BrokerConnectionError`, leaving none open. */
+  static async open(parts: {
+    readonly open: () => Promise<RedisConnection>;
+    readonly ledger: Ledger;
+    readonly transportOptions: Readonly<Record<string, unknown>>;
+    readonly log: BrokerLog | undefined;
+  }): Promise<RedisFlow> {
+    const opened = await Promise.allSettled([parts.open(), parts.open()]);
+    const failed = opened.find((one) => one.status === "rejected");
+    if (failed !== undefined) {
+      for (const one of opened) if (one.status === "fulfilled") one.value.close();
+      throw failed.reason;
+    }
+    const [connection, listening] = opened.map((one) => (one as PromiseFulfilledResult<RedisConnection>).value) as [
+      RedisConnection,
+      RedisConnection,
+    ];
+    const flow = new RedisFlow(connection, listening, parts.ledger, parts.transportOptions, parts.log);
+    try {
+      if (!(await flow.listener.track(connection))) flow.#startPolling();
+      flow.#startTicking();
+      return flow;
+    } catch (error) {
+      flow.close();
+      throw error;
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** Begins the lease, unless it lives; what was held under one that died is lost. Before the first take. */
+  async begin(): Promise<void> {
+    this.#hasLease = true;
+    await this.#tend({ begin: true });
+    this.#ledger.flush();
+  }
+
+  /** Under a new id, after the old lease was lost. Sent before anything that needs it. */
+  beginAnew(): void {
+    if (!this.#open || !this.#hasLease) return;
+    this.#log?.warn({ consumer: this.#ledger.consumerId }, "the lease was lost: what was held is delivered again");
+    this.#tend({ begin: true }).catch(() => undefined);
+  }
+
+  add(subscription: RedisSubscription): void {
+    this.#subscriptions.add(subscription);
+  }
+
+  remove(subscription: RedisSubscription): void {
+    this.#subscriptions.delete(subscription);
+  }
+
+  /** Every subscription takes what it has room for. */
+  turn(): void {
+    for (const subscription of this.#subscriptions) subscription.turn();
+  }
+
+  wake(): void {
+    for (const subscription of this.#subscriptions) subscription.lookAgain();
+    this.#ledger.flush();
+  }
+
+  /** A message was parked, or woken: when the next is due, both by Redis's clock. Not a number: none is. */
+  alarm(now: number, due: number): void {
+    if (!this.#open || !(due > 0)) return;
+    // Far ones are told again by the next tick, which also bears with clocks that are set.
+    const inMs = Math.max(0, Math.ceil((due - now) * 1000));
+    const atMs = performance.now() + inMs;
+    if (inMs > 5 * tickSeconds * 1000 || atMs >= this.#alarmMs) return;
+    clearTimeout(this.#alarm);
+    this.#alarmMs = atMs;
+    this.#alarm = setTimeout(() => {
+      this.#alarmMs = Number.POSITIVE_INFINITY;
+      this.#wakeParked().catch(() => undefined);
+    }, inMs);
+  }
+
+  /** The connections are gone: tells every subscription. */
+  lose(error: OperationalError): void {
+    if (!this.#open) return;
+    this.close();
+    for (const subscription of [...this.#subscriptions]) subscription.lose(error);
+  }
+
+  /** Gives the lease back, so that nobody waits for it to end. */
+  async end(): Promise<void> {
+    if (!this.#open || !this.#hasLease) return;
+    const { keys, consumerId, heldKey } = this.#ledger;
+    const left = await this.connection.call<number>("zcard", heldKey);
+    if (left === 0) await this.connection.call("zrem", keys.consumers, consumerId);
+    else await this.connection.call("zadd", keys.consumers, 0, consumerId);
+  }
+
+  close(): void {
+    this.#open = false;
+    clearTimeout(this.#tick);
+    clearTimeout(this.#poll);
+    clearTimeout(this.#alarm);
+    this.connection.close();
+    this.listener.connection.close();
+  }
+
+  #changed(keys: readonly string[] | null): void {
+    let concerned = false;
+    for (const subscription of this.#subscriptions) {
+      if (keys !== null && !keys.some((key) => subscription.watches(key))) continue;
+      subscription.lookAgain();
+      concerned = true;
+    }
+    if (concerned) this.#ledger.flush();
+  }
+
+  #startTicking(): void {
+    this.#tick = setTimeout(() => {
+      this.#ticks += 1;
+      this.wake();
+      if (this.#hasLease) this.#upkeep();
+      if (this.#ticks % 5 === 0) this.listener.ping().catch(() => undefined);
+      if (this.#open) this.#startTicking();
+    }, tickSeconds * 1000);
+  }
+
+  #startPolling(): void {
+    this.#poll = setTimeout(() => {
+      this.wake();
+      if (this.#open) this.#startPolling();
+    }, pollSeconds * 1000);
+  }
+
+  /** Failures are of no consequence here: the next tick is soon, and a dead connection says so itself. */
+  #upkeep(): void {
+    if (this.#tending) return;
+    this.#tending = true;
+    this.#tend({ begin: false })
+      .catch((error: unknown) => {
+        if (this.#open) this.#log?.warn({ err: error }, "the upkeep of the broker failed and is tried again");
+      })
+      .finally(() => {
+        this.#tending = false;
+      });
+  }
+
+  async #tend({ begin }: { readonly begin: boolean }): Promise<void> {
+    const { keys, consumerId } = this.#ledger;
+    const mayInherit = !begin && performance.now() - this.#beganMs > leaseSeconds * 1000;
+    const [good, nowText, due, orphan] = await this.connection.run<[0 | 1, string, string, string]>(
+      tendScript,
+      [keys.consumers, keys.parked],
+      [consumerId, leaseSeconds, begin ? "1" : "0", mayInherit ? randomUUID() : "", keys.heldPrefix],
+    );
+    const now = Number(nowText);
+    // A new consumer has no lease yet and nothing it could have lost.
+    if (good === 0 && (!begin || this.#ledger.held.size > 0)) this.#ledger.lapse(consumerId);
+    this.alarm(now, Number(due));
+    if (orphan !== "") await this.#inherit(orphan);
+    await this.#renew();
+    await this.#restore(now);
+  }
+
+  /** What a dead consumer held goes back to the head of its queues, the oldest first in line. */
+  async #inherit(orphan: string): Promise<void> {
+    const { keys } = this.#ledger;
+    const returned = await returnAll({ connection: this.connection, keys, held: keys.heldPrefix + orphan });
+    await this.connection.call("zrem", keys.consumers, orphan);
+    if (returned === 0) return;
+    this.#log?.warn({ messages: returned }, "messages of a dead consumer were put back into their queues");
+    this.wake();
+  }
+
+  async #renew(): Promise<void> {
+    const everyMs = Math.min(30, Math.max(1, this.#visibilityTimeout / 4)) * 1000;
+    if (performance.now() - this.#renewedMs < everyMs) return;
+    this.#renewedMs = performance.now();
+    const { keys, heldKey } = this.#ledger;
+    for (let first = 0; ; first += renewAtOnce) {
+      const renewed = await this.connection.run<number>(
+        renewScript,
+        [keys.unackedIndex, heldKey],
+        [first, first + renewAtOnce - 1],
+      );
+      if (renewed < renewAtOnce) return;
+    }
+  }
+
+  async #restore(now: number): Promise<void> {
+    if (performance.now() - this.#restoredMs < this.#restoreInterval * 1000) return;
+    this.#restoredMs = performance.now();
+    const { keys } = this.#ledger;
+    const restored = await restoreVisible(
+      { connection: this.connection, keys, held: `${keys.heldPrefix}nobody` },
+      { before: now - this.#visibilityTimeout, limit: this.#restoreLimit, lockSeconds: this.#mutexSeconds },
+    );
+    if (restored === 0) return;
+    this.#log?.warn({ messages: restored }, "messages unacknowledged beyond the visibility timeout were put back");
+    this.wake();
+  }
+
+  async #wakeParked(): Promise<void> {
+    const { keys } = this.#ledger;
+    for (;;) {
+      const [woken, now, due] = await this.connection.run<[number, string, string]>(
+        wakeScript,
+        [keys.unacked, keys.unackedIndex, keys.parked],
+        [wakeAtOnce],
+      );
+      if (woken > 0) this.wake();
+      if (woken === wakeAtOnce) continue;
+      this.alarm(Number(now), Number(due));
+      return;
+    }
+  }
+}

@@ -1,0 +1,294 @@
+import { randomUUID } from "node:crypto";
+import type { OperationalError } from "../../errors.ts";
+import type { RedisConnection } from "./connection.ts";
+import { type Deferred, deferred } from "./deferred.ts";
+import type { RedisDelivery } from "./delivery.ts";
+import { brokerError } from "./errors.ts";
+import { listKey, type RedisKeys } from "./keys.ts";
+import { type End, returnMessages } from "./returning.ts";
+import { buryScript, parkScript, turnScript } from "./scripts.ts";
+
+/** What one tick brought of one kind, and the promise all of it shares. */
+interface Batch<Item> {
+  readonly items: Item[];
+  readonly done: Deferred<void>;
+}
+
+interface Burial {
+  readonly tag: string;
+  readonly queue: string;
+  readonly reason: string;
+  readonly node: string;
+  readonly at: number;
+}
+
+/** Acknowledged tags on their way, with whom to tell. */
+export interface AckBatch {
+  readonly tags: readonly string[];
+  settle(error?: unknown): void;
+}
+
+/** Tags one script call carries. */
+const acksAtOnce = 2_000;
+
+/**
+ * What this process holds, and how it lets go. Everything of one tick travels together: acks in
+ * one script call, with the next take where there is one.
+ *
+ * What could not be told to Redis because the connection is gone is kept and told over the next
+ * one: a message nobody will settle again must not stay held for ever. Its promise has rejected by
+ * then; nothing here happens twice, because each step asks first whether the message is still ours.
+ */
+export class Ledger {
+  readonly keys: RedisKeys;
+  /** Deliveries handed over and not settled, in the order they came. */
+  readonly held = new Map<string, RedisDelivery>();
+  readonly #connection: () => RedisConnection | undefined;
+  readonly #onParked: (now: number, due: number) => void;
+  readonly #onReturned: () => void;
+  readonly #onLapsed: () => void;
+  /** Lets subscriptions take what they want, acks along with it. */
+  readonly #carry: () => void;
+  #id = randomUUID();
+  #acks: Batch<string> = newBatch();
+  #parks: Batch<{ readonly tag: string; readonly due: number; readonly list: string }> = newBatch();
+  #returns: Record<End, Batch<string>> = { LPUSH: newBatch(), RPUSH: newBatch() };
+  #burials: Batch<Burial> = newBatch();
+  #scheduled: NodeJS.Immediate | undefined;
+  #inFlight = 0;
+  readonly #works = new Set<Promise<void>>();
+
+  constructor(options: {
+    readonly keys: RedisKeys;
+    readonly connection: () => RedisConnection | undefined;
+    readonly carry: () => void;
+    /** A message was parked: when the next of all parked ones is due, by Redis's clock. */
+    readonly onParked: (now: number, due: number) => void;
+    /** Messages went back into queues. */
+    readonly onReturned: () => void;
+    /** The lease was lost and needs to be begun anew, under a new id. */
+    readonly onLapsed: () => void;
+  }) {
+    this.keys = options.keys;
+    this.#connection = options.connection;
+    this.#carry = options.carry;
+    this.#onParked = options.onParked;
+    this.#onReturned = options.onReturned;
+    this.#onLapsed = options.onLapsed;
+  }
+
+  /** Under which this process holds messages. A new one after a lease was lost. */
+  get consumerId(): string {
+    return this.#id;
+  }
+
+  get heldKey(): string {
+    return this.keys.heldPrefix + this.#id;
+  }
+
+  ack(tag: string): Promise<void> {
+    return this.#add(this.#acks, tag);
+  }
+
+  park(delivery: RedisDelivery, due: Date): Promise<void> {
+    const list = listKey(this.keys, delivery.queue, delivery.message.properties.priority);
+    return this.#add(this.#parks, { tag: delivery.tag as string, due: due.getTime() / 1000, list });
+  }
+
+  giveBack(tags: readonly string[], end: End): Promise<void> {
+    const batch = this.#returns[end];
+    batch.items.push(...tags);
+    this.schedule();
+    return batch.done.promise;
+  }
+
+  bury(tag: string, about: { readonly queue: string; readonly reason: string; readonly node: string }): Promise<void> {
+    return this.#add(this.#burials, { tag, at: Date.now() / 1000, ...about });
+  }
+
+  #add<Item>(batch: Batch<Item>, item: Item): Promise<void> {
+    batch.items.push(item);
+    this.schedule();
+    return batch.done.promise;
+  }
+
+  /** At the end of this turn of the event loop, when all that came in has been seen. */
+  schedule(): void {
+    this.#scheduled ??= setImmediate(() => this.flush());
+  }
+
+  /** Sends what has gathered, now. */
+  flush(): void {
+    clearImmediate(this.#scheduled);
+    this.#scheduled = undefined;
+    this.#burials = this.#send(this.#burials, (connection, items) => this.#sendBurials(connection, items));
+    this.#parks = this.#send(this.#parks, (connection, items) => this.#sendParks(connection, items));
+    for (const end of ["LPUSH", "RPUSH"] as const) {
+      this.#returns[end] = this.#send(this.#returns[end], (connection, items) =>
+        this.#sendReturns(connection, items, end),
+      );
+    }
+    this.#carry();
+    // A turn under way is soon back and will take them along.
+    if (this.#acks.items.length > 0 && this.#inFlight < 2) this.#sendAcksAlone();
+  }
+
+  /** The tags to forget that the next turn carries; empty when there are none. */
+  takeAcks(): AckBatch {
+    const batch = this.#acks;
+    const tags = batch.items;
+    if (tags.length === 0) return noAcks;
+    const now: Batch<string> =
+      tags.length <= acksAtOnce ? batch : { items: tags.splice(0, acksAtOnce), done: deferred() };
+    if (now === batch) this.#acks = newBatch();
+    else void now.done.promise.catch(() => undefined);
+    return {
+      tags: now.items,
+      settle: (error) => {
+        if (error === undefined) now.done.resolve();
+        else {
+          this.#acks.items.push(...now.items);
+          now.done.reject(error);
+          if (now !== batch) batch.done.reject(error);
+        }
+      },
+    };
+  }
+
+  /** Counts a script call under way, so that few large ones are sent rather than many small ones. */
+  track(turn: Promise<unknown>): void {
+    this.#inFlight += 1;
+    const work = turn
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .finally(() => {
+        this.#inFlight -= 1;
+        this.#works.delete(work);
+        if (this.#acks.items.length > 0) this.schedule();
+      });
+    this.#works.add(work);
+  }
+
+  /**
+   * The lease of this id was lost: what was held under it belongs to others. Told twice of one
+   * loss, it hears it once.
+   */
+  lapse(id: string): void {
+    if (id !== this.#id) return;
+    this.#id = randomUUID();
+    const lost = [...this.held.values()];
+    this.held.clear();
+    for (const delivery of lost) delivery.lose();
+    this.#onLapsed();
+  }
+
+  /** Resolves when all that was settled so far has been told to Redis, or cannot be. */
+  async drain(): Promise<void> {
+    this.flush();
+    while (this.#works.size > 0) {
+      await Promise.all(this.#works);
+      if (this.#connection() !== undefined) this.flush();
+    }
+  }
+
+  #sendAcksAlone(): void {
+    const acks = this.takeAcks();
+    const connection = this.#connection();
+    if (connection === undefined) {
+      acks.settle(this.#notConnected());
+      return;
+    }
+    const { keys } = this;
+    const turn = connection.run<[number, number]>(
+      turnScript,
+      [keys.unacked, keys.unackedIndex, this.heldKey, keys.consumers],
+      [this.#id, "", acks.tags.length, 0, 0, "0", "0", 0, ...acks.tags],
+    );
+    const id = this.#id;
+    const told = turn.then(
+      ([good]) => {
+        if (good === 0) this.lapse(id);
+        acks.settle();
+      },
+      (error: unknown) => acks.settle(error),
+    );
+    this.track(told);
+  }
+
+  #send<Item>(
+    batch: Batch<Item>,
+    send: (connection: RedisConnection, items: readonly Item[]) => Promise<unknown>,
+  ): Batch<Item> {
+    if (batch.items.length === 0) return batch;
+    const connection = this.#connection();
+    const next: Batch<Item> = newBatch();
+    if (connection === undefined) {
+      next.items.push(...batch.items);
+      batch.done.reject(this.#notConnected());
+      return next;
+    }
+    const work = send(connection, batch.items)
+      .then(() => batch.done.resolve())
+      .catch((error: unknown) => {
+        // Told again over the next connection, with what gathers for it.
+        if (!connection.isOpen) next.items.unshift(...batch.items);
+        batch.done.reject(error);
+      })
+      .finally(() => this.#works.delete(work));
+    this.#works.add(work);
+    return next;
+  }
+
+  async #sendParks(
+    connection: RedisConnection,
+    items: readonly { readonly tag: string; readonly due: number; readonly list: string }[],
+  ): Promise<void> {
+    const { keys } = this;
+    for (let first = 0; first < items.length; first += 1000) {
+      const args = items
+        .slice(first, first + 1000)
+        .flatMap(({ tag, due, list }) => [tag, due.toFixed(6), `${tag}\n${list}`]);
+      const [, now, due] = await connection.run<[number, string, string]>(
+        parkScript,
+        [keys.unackedIndex, this.heldKey, keys.consumers, keys.parked],
+        [this.#id, ...args],
+      );
+      this.#onParked(Number(now), Number(due));
+    }
+  }
+
+  async #sendReturns(connection: RedisConnection, tags: readonly string[], end: End): Promise<void> {
+    // What goes to the front is pushed last first, so that the first is in front (trap 27).
+    const ordered = end === "RPUSH" ? [...tags].reverse() : tags;
+    await returnMessages({ connection, keys: this.keys, held: this.heldKey, mine: true }, ordered, end);
+    this.#onReturned();
+  }
+
+  async #sendBurials(connection: RedisConnection, burials: readonly Burial[]): Promise<void> {
+    const { keys } = this;
+    await Promise.all(
+      burials.map(({ tag, ...about }) =>
+        connection.run(
+          buryScript,
+          [keys.unacked, keys.unackedIndex, this.heldKey, keys.dead, keys.deadAbout, keys.deadIndex],
+          [tag, "", randomUUID(), JSON.stringify(about)],
+        ),
+      ),
+    );
+  }
+
+  #notConnected(): OperationalError {
+    return brokerError("the broker is not connected", true);
+  }
+}
+
+const noAcks: AckBatch = { tags: [], settle: () => undefined };
+
+function newBatch<Item>(): Batch<Item> {
+  const done = deferred<void>();
+  // Whoever settled a delivery may not care; the promise it was given still rejects for those who do.
+  void done.promise.catch(() => undefined);
+  return { items: [], done };
+}

@@ -1,0 +1,138 @@
+import { randomUUID } from "node:crypto";
+import type { OperationalError } from "../../errors.ts";
+import { encodeEnvelope } from "../../protocol/envelope.ts";
+import type { Exchange, Publication } from "../broker.ts";
+import { boundQueues, readBindings } from "./bindings.ts";
+import type { RedisConnection } from "./connection.ts";
+import { type Deferred, deferred } from "./deferred.ts";
+import { bindingKey, fanoutChannel, listKey, type RedisKeys } from "./keys.ts";
+
+/** Elements and bytes of one LPUSH: few large commands are what a connection carries best. */
+const chunkElements = 500;
+const chunkBytes = 1 << 20;
+/** Messages of one `publishMany` that are on their way at a time. */
+const window = 10_000;
+
+/** One LPUSH to be. */
+interface Chunk {
+  readonly key: string;
+  readonly texts: string[];
+  bytes: number;
+  readonly sent: Deferred<void>;
+}
+
+/**
+ * Sends messages over one connection. What is published in one tick travels together: one
+ * variadic LPUSH per list, which keeps the order.
+ */
+export class Outbox {
+  readonly #connection: RedisConnection;
+  readonly #keys: RedisKeys;
+  readonly #typeOf: (exchange: string) => Exchange["type"];
+  readonly #unroutable: (message: string) => OperationalError;
+  #open = new Map<string, Chunk>();
+  #ready: Chunk[] = [];
+  #scheduled = false;
+  /** Binding tables asked for in this tick. */
+  #tables = new Map<string, Promise<string[]>>();
+
+  constructor(options: {
+    readonly connection: RedisConnection;
+    readonly keys: RedisKeys;
+    /** The type of an exchange nobody gave a type for: what was declared here, else direct. */
+    readonly typeOf: (exchange: string) => Exchange["type"];
+    readonly unroutable: (message: string) => OperationalError;
+  }) {
+    this.#connection = options.connection;
+    this.#keys = options.keys;
+    this.#typeOf = options.typeOf;
+    this.#unroutable = options.unroutable;
+  }
+
+  /** Resolves when Redis has it. Throws `EncodeError` at once for headers that cannot be written. */
+  publish({ message, address }: Publication): Promise<void> {
+    const { exchange, routingKey } = address;
+    const text = encodeEnvelope(message, address, randomUUID());
+    if (exchange === "") return this.#push(listKey(this.#keys, routingKey, message.properties.priority), text);
+    const type = address.type ?? this.#typeOf(exchange);
+    if (type === "fanout") {
+      return this.#connection.call("publish", fanoutChannel(this.#keys, exchange, routingKey), text);
+    }
+    return this.#route(exchange, type, routingKey, message.properties.priority, text);
+  }
+
+  /** Resolves when Redis has all of them. */
+  async publishMany(publications: readonly Publication[]): Promise<void> {
+    let before: Promise<unknown> = Promise.resolve();
+    for (let first = 0; first < publications.length; first += window) {
+      // Messages of one list share a promise; awaiting each once keeps a bulk of them cheap.
+      const sent = new Set(publications.slice(first, first + window).map((publication) => this.publish(publication)));
+      const all = Promise.all(sent);
+      await Promise.all([before, new Promise((resolve) => setImmediate(resolve))]).catch((error: unknown) => {
+        all.catch(() => undefined);
+        throw error;
+      });
+      before = all;
+    }
+    await before;
+  }
+
+  /** Bindings are read for every tick anew: a reply queue is bound a moment before somebody answers to it. */
+  async #route(
+    exchange: string,
+    type: Exchange["type"],
+    routingKey: string,
+    priority: unknown,
+    text: string,
+  ): Promise<void> {
+    let table = this.#tables.get(exchange);
+    if (table === undefined) {
+      table = this.#connection.call<string[]>("smembers", bindingKey(this.#keys, exchange));
+      this.#tables.set(exchange, table);
+      this.#schedule();
+    }
+    const bindings = readBindings(this.#keys, await table);
+    const queues = boundQueues(bindings, routingKey);
+    // A topic nobody has subscribed to reaches nobody, and that is all right.
+    if (queues.length === 0 && type === "direct" && !bindings.some(({ pattern }) => pattern !== "")) {
+      throw this.#unroutable(
+        `no queue is bound to the exchange ${JSON.stringify(exchange)} with the key ${JSON.stringify(routingKey)}: ` +
+          "declare the queue before publishing to it",
+      );
+    }
+    await Promise.all(queues.map((queue) => this.#push(listKey(this.#keys, queue, priority), text)));
+  }
+
+  #push(key: string, text: string): Promise<void> {
+    let chunk = this.#open.get(key);
+    if (chunk !== undefined && (chunk.texts.length >= chunkElements || chunk.bytes + text.length > chunkBytes)) {
+      chunk = undefined;
+    }
+    if (chunk === undefined) {
+      chunk = { key, texts: [], bytes: 0, sent: deferred<void>() };
+      this.#open.set(key, chunk);
+      this.#ready.push(chunk);
+      this.#schedule();
+    }
+    chunk.texts.push(text);
+    chunk.bytes += text.length;
+    return chunk.sent.promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    const chunks = this.#ready;
+    this.#ready = [];
+    this.#open = new Map();
+    this.#tables = new Map();
+    for (const { key, texts, sent } of chunks) {
+      this.#connection.call("lpush", key, ...texts).then(() => sent.resolve(), sent.reject);
+    }
+  }
+}

@@ -1,0 +1,487 @@
+import { createHash } from "node:crypto";
+
+/** A Lua script Redis runs in one atomic step, known to it by the hash of its text. */
+export interface RedisScript {
+  readonly text: string;
+  readonly sha: string;
+}
+
+/**
+ * Redis 7 lets a script that frees memory run while memory is full; without the flag a full
+ * server could not even be drained. Every script writes the copy before it removes the original,
+ * so one refused halfway has lost nothing.
+ */
+const flags = "#!lua flags=allow-oom\n";
+
+/** A script for Redis 7, with its flags. */
+export function redisScript(body: string): RedisScript {
+  return fromText(flags + body.trim());
+}
+
+function fromText(text: string): RedisScript {
+  return { text, sha: createHash("sha1").update(text).digest("hex") };
+}
+
+const plain = new WeakMap<RedisScript, RedisScript>();
+
+/** The same for servers before Redis 7, which know no flags. */
+export function plainText(script: RedisScript): RedisScript {
+  let found = plain.get(script);
+  if (found === undefined) {
+    found = fromText(script.text.slice(flags.length));
+    plain.set(script, found);
+  }
+  return found;
+}
+
+const clock = `
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+`;
+
+/** Calls a variadic command with any number of arguments; Lua's stack has no room for all at once. */
+const inChunks = `
+local function inChunks(command, key, args)
+  local sum = 0
+  for first = 1, #args, 1000 do
+    sum = sum + redis.call(command, key, unpack(args, first, math.min(first + 999, #args)))
+  end
+  return sum
+end
+`;
+
+/**
+ * The envelope out of a value of `unacked`: what stands before the two strings at its end. Read
+ * from the end, so that the cost does not grow with the message and no number in it is rounded.
+ */
+const unwrap = `
+local function unwrap(value)
+  local stop = #value - 1
+  for _ = 1, 2 do
+    if string.byte(value, stop) ~= 34 then return nil end
+    local at = stop
+    repeat
+      at = at - 1
+      while at > 1 and string.byte(value, at) ~= 34 do at = at - 1 end
+      if at <= 1 then return nil end
+      local slashes = 0
+      while string.byte(value, at - 1 - slashes) == 92 do slashes = slashes + 1 end
+    until slashes % 2 == 0
+    stop = at - 1
+    while string.byte(value, stop) == 32 do stop = stop - 1 end
+    if string.byte(value, stop) ~= 44 then return nil end
+    stop = stop - 1
+    while string.byte(value, stop) == 32 do stop = stop - 1 end
+  end
+  return string.sub(value, 2, stop)
+end
+`;
+
+/**
+ * One turn of a subscription: forgets what was acknowledged, then takes what waits.
+ *
+ * KEYS: unacked, unacked_index, held, consumers, then the lists: all queues for the first
+ * priority step, all for the second, …
+ * ARGV: consumer id, seed for tags, number of acks, room, largest envelope, "1" when deliveries
+ * count as settled, "1" when queues take turns, number of queues, the queues' names as JSON, then the tags to forget.
+ *
+ * Answers [lease, more, tag, queue, envelope, tag, queue, envelope, …]. `lease` is 0 when the
+ * consumer's lease was lost: its messages belong to others now, and nothing was done. `more` is 1
+ * when room ended before the messages did. Where an envelope is too large its length stands instead.
+ *
+ * Taking is registering first and removing after, in one step: a message is never nowhere. The
+ * tag is found without decoding, because any unique text would do; two live messages with one
+ * tag, such as a publish that was retried, get a second name. Lists that were emptied are read once
+ * more at the end: Redis forgets that we watch a key when it changes.
+ */
+export const turnScript = redisScript(`
+${clock}
+${inChunks}
+local unacked, index, held, consumers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, seed = ARGV[1], ARGV[2]
+local acks, room, largest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local settled, turns, queues = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
+local firstAck = 9 + queues
+local answer = {1, 0}
+
+if not settled and not redis.call('ZSCORE', consumers, id) then
+  return {0, 0}
+end
+
+for first = firstAck, firstAck + acks - 1, 1000 do
+  local last = math.min(first + 999, firstAck + acks - 1)
+  redis.call('ZREM', index, unpack(ARGV, first, last))
+  redis.call('HDEL', unacked, unpack(ARGV, first, last))
+  redis.call('ZREM', held, unpack(ARGV, first, last))
+end
+
+if room <= 0 or queues == 0 then return answer end
+
+local budget = 4194304
+
+-- The n next messages of a list, the one to be served first in front. Reads in growing steps: what is there may be large.
+local function read(key, n)
+  local items, step = {}, 1
+  while #items < n and budget > 0 do
+    local from = #items
+    local part = redis.call('LRANGE', key, -(from + math.min(step, n - from)), -(from + 1))
+    local size = 1
+    for i = #part, 1, -1 do
+      items[#items + 1] = part[i]
+      budget = budget - #part[i]
+      if #part[i] > size then size = #part[i] end
+    end
+    step = math.max(1, math.min(64, math.floor(262144 / size)))
+  end
+  return items
+end
+
+-- How many each list gives: an equal share, and what one has not goes to the others.
+local function share(lengths, room)
+  local gives, open = {}, {}
+  for q = 1, #lengths do
+    gives[q] = 0
+    if lengths[q] > 0 then open[#open + 1] = q end
+  end
+  while room > 0 and #open > 0 do
+    local each = turns and math.max(1, math.floor(room / #open)) or room
+    local still = {}
+    for _, q in ipairs(open) do
+      local n = math.min(each, lengths[q] - gives[q], room)
+      gives[q] = gives[q] + n
+      room = room - n
+      if gives[q] < lengths[q] then still[#still + 1] = q end
+    end
+    open = still
+  end
+  return gives
+end
+
+local envelopes, from, trims, touched = {}, {}, {}, {}
+local steps = (#KEYS - 4) / queues
+local waiting = 0
+for s = 0, steps - 1 do
+  local lengths, total = {}, 0
+  for q = 1, queues do
+    lengths[q] = redis.call('LLEN', KEYS[4 + s * queues + q])
+    total = total + lengths[q]
+  end
+  waiting = waiting + total
+  if total > 0 and room > #envelopes and budget > 0 then
+    local gives = share(lengths, room - #envelopes)
+    local parts, most = {}, 0
+    for q = 1, queues do
+      if gives[q] > 0 then
+        local key = KEYS[4 + s * queues + q]
+        parts[q] = read(key, gives[q])
+        trims[#trims + 1] = {key, #parts[q]}
+        most = math.max(most, #parts[q])
+      end
+    end
+    if turns then
+      for i = 1, most do
+        for q = 1, queues do
+          if parts[q] and parts[q][i] then
+            envelopes[#envelopes + 1] = parts[q][i]
+            from[#from + 1] = q
+          end
+        end
+      end
+    else
+      for q = 1, queues do
+        for i = 1, parts[q] and #parts[q] or 0 do
+          envelopes[#envelopes + 1] = parts[q][i]
+          from[#from + 1] = q
+        end
+      end
+    end
+  end
+end
+if #envelopes == 0 then return answer end
+
+local tags = {}
+if not settled then
+  local now = clock()
+  local scores = {}
+  for i = 1, #envelopes do
+    local envelope = envelopes[i]
+    local tag = string.match(envelope, '"delivery_tag": "([%w-]+)"}}$', -80)
+      or string.match(envelope, '"delivery_tag"%s*:%s*"([%w_.:-]+)"')
+    if not tag or #tag > 200 then tag = seed .. i end
+    tags[i] = tag
+    scores[2 * i - 1] = string.format('%.6f', now + i * 0.000001)
+    scores[2 * i] = tag
+  end
+  local added = 0
+  for first = 1, #scores, 1000 do
+    added = added + redis.call('ZADD', index, 'NX', unpack(scores, first, math.min(first + 999, #scores)))
+  end
+  if added < #envelopes then
+    local seen = {}
+    for i = 1, #envelopes do
+      local tag = tags[i]
+      if seen[tag] or redis.call('HEXISTS', unacked, tag) == 1 then
+        tag = seed .. i
+        tags[i] = tag
+        scores[2 * i] = tag
+      end
+      seen[tag] = true
+      redis.call('ZADD', index, scores[2 * i - 1], tag)
+    end
+  end
+  local values, suffixes = {}, {}
+  for q = 1, queues do suffixes[q] = ', "", ' .. ARGV[8 + q] .. ']' end
+  for i = 1, #envelopes do
+    values[2 * i - 1] = tags[i]
+    values[2 * i] = '[' .. envelopes[i] .. suffixes[from[i]]
+  end
+  inChunks('HSET', unacked, values)
+  inChunks('ZADD', held, scores)
+end
+
+for _, trim in ipairs(trims) do
+  redis.call('LTRIM', trim[1], 0, -(trim[2] + 1))
+end
+if #envelopes < waiting then
+  answer[2] = 1
+end
+for _, trim in ipairs(trims) do
+  redis.call('LLEN', trim[1])
+end
+for i = 1, #envelopes do
+  local at = 3 * i
+  answer[at] = tags[i] or ''
+  answer[at + 1] = from[i]
+  answer[at + 2] = #envelopes[i] > largest and #envelopes[i] or envelopes[i]
+end
+return answer
+`);
+
+/**
+ * Renews a lease, takes over that of a dead consumer, and tells what time it is.
+ *
+ * KEYS: consumers, parked. ARGV: consumer id, seconds the lease is good for, "1" to begin it,
+ * id for what is taken over (empty: take nothing over), prefix of held sets.
+ * Answers [1 while the lease was good, now, when the next parked message is due, id taken over].
+ *
+ * Whoever takes over renames the dead one's set, so that the dead one, should it only have
+ * slept, finds in one look that all it held is gone. The new name has a lease too: if its taker dies, the next one comes.
+ */
+export const tendScript = redisScript(`
+${clock}
+local consumers, parked = KEYS[1], KEYS[2]
+local id, seconds, orphan, heldPrefix = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
+local now = clock()
+local good = redis.call('ZSCORE', consumers, id) and 1 or 0
+if good == 1 or ARGV[3] == '1' then
+  redis.call('ZADD', consumers, string.format('%.6f', now + seconds), id)
+end
+local taken = ''
+if orphan ~= '' then
+  for _, dead in ipairs(redis.call('ZRANGEBYSCORE', consumers, '-inf', now, 'LIMIT', 0, 16)) do
+    if dead ~= id then
+      local orphaned = redis.call('EXISTS', heldPrefix .. dead) == 1
+      if orphaned then
+        redis.call('RENAME', heldPrefix .. dead, heldPrefix .. orphan)
+        redis.call('ZADD', consumers, string.format('%.6f', now + seconds), orphan)
+        taken = orphan
+      end
+      redis.call('ZREM', consumers, dead)
+      if orphaned then break end
+    end
+  end
+end
+local due = redis.call('ZRANGE', parked, 0, 0, 'WITHSCORES')
+return {good, string.format('%.6f', now), due[2] or '', taken}
+`);
+
+/**
+ * Makes what a consumer holds young again, so that neither kombu's restore nor ours takes it for forgotten.
+ *
+ * KEYS: unacked_index, held. ARGV: first and last rank. Answers how many of these ranks there are.
+ */
+export const renewScript = redisScript(`
+${clock}
+local tags = redis.call('ZRANGE', KEYS[2], ARGV[1], ARGV[2])
+local now = clock()
+for first = 1, #tags, 500 do
+  local args = {}
+  for i = first, math.min(first + 499, #tags) do
+    args[#args + 1] = string.format('%.6f', now + i * 0.000001)
+    args[#args + 1] = tags[i]
+  end
+  redis.call('ZADD', KEYS[1], 'XX', unpack(args))
+end
+return #tags
+`);
+
+/**
+ * Parks messages until they are due. The entry in `unacked` stays and gets the due time as its
+ * age: should no tq worker ever come back, kombu's restore finds it there.
+ *
+ * KEYS: unacked_index, held, consumers, parked. ARGV: consumer id, then tag, due, member for each.
+ * Answers [how many were parked, now, when the next of all parked is due].
+ */
+export const parkScript = redisScript(`
+${clock}
+local index, held, parked = KEYS[1], KEYS[2], KEYS[4]
+local parkedNow = 0
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+  for i = 2, #ARGV, 3 do
+    if redis.call('ZSCORE', held, ARGV[i]) then
+      redis.call('ZADD', parked, ARGV[i + 1], ARGV[i + 2])
+      redis.call('ZADD', index, 'XX', ARGV[i + 1], ARGV[i])
+      redis.call('ZREM', held, ARGV[i])
+      parkedNow = parkedNow + 1
+    end
+  end
+end
+local due = redis.call('ZRANGE', parked, 0, 0, 'WITHSCORES')
+return {parkedNow, string.format('%.6f', clock()), due[2] or ''}
+`);
+
+/**
+ * Puts parked messages that are due back at the head of their lists, the earliest first in line,
+ * unchanged. One that somebody restored meanwhile has another age, and is left to whoever has it.
+ *
+ * KEYS: unacked, unacked_index, parked. ARGV: how many at most.
+ * Answers [how many were due, now, when the next is due].
+ */
+export const wakeScript = redisScript(`
+${clock}
+${unwrap}
+local unacked, index, parked = KEYS[1], KEYS[2], KEYS[3]
+local now = clock()
+local due = redis.call('ZRANGEBYSCORE', parked, '-inf', now, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[1]))
+for i = #due - 1, 1, -2 do
+  local tag, list = string.match(due[i], '^([^\\n]*)\\n(.*)$')
+  if tag and redis.call('ZSCORE', index, tag) == due[i + 1] then
+    local value = redis.call('HGET', unacked, tag)
+    local envelope = value and unwrap(value)
+    if envelope then
+      redis.call('RPUSH', list, envelope)
+      redis.call('HDEL', unacked, tag)
+      redis.call('ZREM', index, tag)
+    end
+  end
+  redis.call('ZREM', parked, due[i])
+end
+local next = redis.call('ZRANGE', parked, 0, 0, 'WITHSCORES')
+return {#due / 2, string.format('%.6f', now), next[2] or ''}
+`);
+
+/**
+ * Reads what is registered under tags. KEYS: unacked, unacked_index. ARGV: largest value to send
+ * whole, then tags. Answers for each: age, size (-1 when nothing is registered), value or, of larger ones, its end.
+ */
+export const readScript = redisScript(`
+local answer = {}
+for i = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[1], ARGV[i])
+  answer[#answer + 1] = redis.call('ZSCORE', KEYS[2], ARGV[i]) or ''
+  answer[#answer + 1] = value and #value or -1
+  if value and #value > tonumber(ARGV[1]) then value = string.sub(value, -4096) end
+  answer[#answer + 1] = value or ''
+end
+return answer
+`);
+
+/**
+ * Puts messages back into lists: only those that are as old as they were when they were read, so
+ * that what somebody else restored and took meanwhile stays his.
+ *
+ * KEYS: unacked, unacked_index, held. ARGV: RPUSH or LPUSH, then for each: tag, age (empty:
+ * whatever it is, when the consumer holds it), envelope (empty: as it is stored), number of
+ * lists, the lists. Answers how many were put back.
+ */
+export const returnScript = redisScript(`
+${unwrap}
+local unacked, index, held = KEYS[1], KEYS[2], KEYS[3]
+local push, at, returned = ARGV[1], 2, 0
+while at < #ARGV do
+  local tag, age, envelope, lists = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  local mine = age == '' and redis.call('ZSCORE', held, tag) or redis.call('ZSCORE', index, tag) == age
+  if mine then
+    local value = redis.call('HGET', unacked, tag)
+    if value then
+      if envelope == '' then envelope = unwrap(value) or value end
+      for i = 1, lists do redis.call(push, ARGV[at + 3 + i], envelope) end
+      redis.call('HDEL', unacked, tag)
+      redis.call('ZREM', index, tag)
+      returned = returned + 1
+    end
+  end
+  redis.call('ZREM', held, tag)
+  at = at + 4 + lists
+end
+return returned
+`);
+
+/**
+ * Moves a message into the dead-letter store.
+ *
+ * KEYS: unacked, unacked_index, held, dead, dead:about, dead:index. ARGV: tag, age (empty: whatever
+ * it is, when the consumer holds it), id of the entry, what is said about it.
+ * Answers 1 when it was there.
+ */
+export const buryScript = redisScript(`
+${clock}
+${unwrap}
+local tag, age = ARGV[1], ARGV[2]
+local mine = age == '' and redis.call('ZSCORE', KEYS[3], tag) or redis.call('ZSCORE', KEYS[2], tag) == age
+local value = mine and redis.call('HGET', KEYS[1], tag)
+if not value then
+  redis.call('ZREM', KEYS[3], tag)
+  return 0
+end
+redis.call('HSET', KEYS[4], ARGV[3], unwrap(value) or value)
+redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
+redis.call('ZADD', KEYS[6], string.format('%.6f', clock()), ARGV[3])
+redis.call('HDEL', KEYS[1], tag)
+redis.call('ZREM', KEYS[2], tag)
+redis.call('ZREM', KEYS[3], tag)
+return 1
+`);
+
+/**
+ * Reads dead letters. KEYS: dead, dead:about. ARGV: largest to send whole, how much of larger ones, then ids.
+ * Answers for each: about, size, envelope or its beginning.
+ */
+export const readDeadScript = redisScript(`
+local answer = {}
+for i = 3, #ARGV do
+  local about = redis.call('HGET', KEYS[2], ARGV[i])
+  local envelope = redis.call('HGET', KEYS[1], ARGV[i])
+  if about and envelope then
+    local size = #envelope
+    if size > tonumber(ARGV[1]) then envelope = string.sub(envelope, 1, tonumber(ARGV[2])) end
+    answer[#answer + 1] = ARGV[i]
+    answer[#answer + 1] = about
+    answer[#answer + 1] = size
+    answer[#answer + 1] = envelope
+  end
+end
+return answer
+`);
+
+/**
+ * Puts a dead letter back into its list, behind what waits. KEYS: dead, dead:about, dead:index, list.
+ * ARGV: id, envelope (empty: as it is stored). Answers 1 when it was there.
+ */
+export const redriveScript = redisScript(`
+local envelope = redis.call('HGET', KEYS[1], ARGV[1])
+if not envelope then return 0 end
+redis.call('LPUSH', KEYS[4], ARGV[2] ~= '' and ARGV[2] or envelope)
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+return 1
+`);
+
+/** Lets go of kombu's restore lock if it is still ours. KEYS: unacked_mutex. ARGV: token. */
+export const unlockScript = redisScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+`);
