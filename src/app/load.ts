@@ -1,9 +1,11 @@
 import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { AppLoadError } from "../errors.ts";
 import {
   displayPath,
   isFile,
   isPath,
+  loadConfigModule,
   type ModuleExports,
   ModuleLoader,
   ModuleNotFound,
@@ -17,7 +19,14 @@ export const appBrand = Symbol.for("tq.app");
 export interface LoadAppOptions {
   /** Where names are looked for: the working directory, or `--workdir`. */
   readonly cwd: string;
+  /** `TQ_CONFIG_MODULE` is read from it; default the process's own. */
+  readonly env?: NodeJS.ProcessEnv;
 }
+
+/** Names the app of whoever gives no `-A`; for `loadApp`, in this process and in its children. */
+export const defaultAppSpec = fileURLToPath(
+  new URL(`./default-app${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url),
+);
 
 /** An app and where it was found. */
 export interface LoadedApp {
@@ -27,9 +36,20 @@ export interface LoadedApp {
   readonly attribute: string;
 }
 
-/** The app that `-A spec` names; see `findApp`. */
+/**
+ * The app that `-A spec` names; see `findApp`. The module that `--config` or `TQ_CONFIG_MODULE`
+ * names gives it settings weaker than those it has itself.
+ */
 export async function loadApp(spec: string, options: LoadAppOptions): Promise<unknown> {
-  return (await findApp(spec, options)).app;
+  const { app } = await findApp(spec, options);
+  const config = (options.env ?? process.env).TQ_CONFIG_MODULE;
+  if (config) {
+    const isJson = config.endsWith(".json");
+    const path = isJson ? resolve(options.cwd, config) : await new ModuleLoader(options).resolve(config, options.cwd);
+    const settings = await loadConfigModule(path, options);
+    (app as { readonly conf: { addDefaults(settings: object): void } }).conf.addDefaults(settings);
+  }
+  return app;
 }
 
 /**

@@ -281,9 +281,20 @@ export function findConfigModule(cwd: string): string | undefined {
 
 /**
  * The settings a configuration module holds: what a JSON file says, the object a module
- * exports as default, or its named exports but those that begin with `_`.
+ * exports as default, or its named exports but those that begin with `_`. Relative modules
+ * of `include` and `imports` are found from its folder.
  */
 export async function loadConfigModule(path: string, options: { readonly cwd: string }): Promise<ModuleExports> {
+  const settings = await readConfigModule(path, options);
+  const anchored = ["include", "imports"].flatMap((name) => {
+    const modules = settings[name];
+    if (!Array.isArray(modules)) return [];
+    return [[name, modules.map((one) => (/^\.\.?\//.test(String(one)) ? resolve(dirname(path), one) : one))]];
+  });
+  return { ...settings, ...Object.fromEntries(anchored) };
+}
+
+async function readConfigModule(path: string, options: { readonly cwd: string }): Promise<ModuleExports> {
   if (extname(path) === ".json") {
     try {
       return asObject(JSON.parse(readFileSync(path, "utf8")), path);

@@ -1,0 +1,131 @@
+import { Command, CommanderError } from "commander";
+import { EX_OK } from "../system/exit-codes.ts";
+import { codename, version } from "../version.ts";
+import { configureHelp } from "./help.ts";
+import { addOptions, readOptions } from "./options.ts";
+import { createOutput, reportError } from "./output.ts";
+import { globalOptions, type Session } from "./session.ts";
+
+/** A command's module: it adds options and arguments, and gives what is done with them. */
+export interface CommandModule {
+  /** What the command's own help begins with. */
+  readonly description: string;
+  define(command: Command): void;
+  /** Resolves to the exit code. */
+  run(command: Command, session: Session): Promise<number>;
+}
+
+interface CommandEntry {
+  readonly summary: string;
+  /** Loaded when its turn comes: `tq call` does not pay for the worker. */
+  readonly load: () => Promise<CommandModule>;
+}
+
+const commands: Readonly<Record<string, CommandEntry>> = {
+  call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
+  purge: {
+    summary: "Erase all messages from all known task queues.",
+    load: async () => (await import("./purge.ts")).purgeCommand,
+  },
+  report: {
+    summary: "Shows information useful to include in bug-reports.",
+    load: async () => (await import("./report.ts")).reportCommand,
+  },
+  result: {
+    summary: "Print the return value for a given task id.",
+    load: async () => (await import("./result.ts")).resultCommand,
+  },
+  worker: { summary: "Start worker instance.", load: async () => (await import("./worker.ts")).workerCommand },
+};
+
+/**
+ * The command `tq`. Resolves to the exit code and never ends the process itself: 0 done, 1 it
+ * failed, 2 the command line or the app is wrong, 69 a server cannot be reached, 73 the pidfile
+ * is held.
+ */
+export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
+  // `tq … | head` is no failure.
+  process.stdout.on("error", ignoreClosedPipe);
+  process.stderr.on("error", ignoreClosedPipe);
+  let output = createOutput({ color: !env.NO_COLOR });
+  let traceback = isTrue(env.TQ_TRACEBACK);
+  let exitCode = EX_OK;
+
+  const program = createProgram(output.red, async (command, module) => {
+    const globals = readOptions(program, globalOptions, env);
+    traceback = globals.traceback ?? traceback;
+    output = createOutput({ color: globals.noColor !== true });
+    if (globals.workdir !== undefined) enter(program, globals.workdir);
+    if (globals.config !== undefined) env.TQ_CONFIG_MODULE = globals.config;
+    if (globals.loader !== undefined) output.notice(`--loader ${globals.loader} is ignored: tq has one loader.`);
+    exitCode = await module.run(command, { env, output, globals });
+  });
+
+  try {
+    if (argv.length === 0) {
+      program.outputHelp();
+      return EX_OK;
+    }
+    const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
+    await program.parseAsync([...words], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // Options and no command: commander has said what there is, as Celery does.
+    if (error instanceof CommanderError && error.code === "commander.help") return EX_OK;
+    return reportError(error, output, { traceback: traceback || argv.includes("--traceback") });
+  } finally {
+    process.stdout.off("error", ignoreClosedPipe);
+    process.stderr.off("error", ignoreClosedPipe);
+  }
+}
+
+function createProgram(
+  red: (text: string) => string,
+  run: (command: Command, module: CommandModule) => Promise<void>,
+): Command {
+  const program = new Command("tq")
+    .description("Celery, for Node, done right.")
+    .usage("[OPTIONS] COMMAND [ARGS]...")
+    .version(`${version} (${codename})`, "--version", "Show the version and exit.")
+    .helpOption("-h, --help", "Show this message and exit.")
+    .helpCommand(false)
+    .exitOverride()
+    .configureHelp(configureHelp)
+    .configureOutput({ outputError: (text, write) => write(red(text.replace(/^error: /, "Error: "))) })
+    .showHelpAfterError("Try 'tq --help' for help.");
+  addOptions(program, globalOptions);
+
+  const modules = new Map<Command, CommandModule>();
+  for (const [name, { summary }] of Object.entries(commands)) {
+    program.addCommand(
+      new Command(name)
+        .summary(summary)
+        .copyInheritedSettings(program)
+        .showHelpAfterError(`Try 'tq ${name} --help' for help.`),
+    );
+  }
+  program.hook("preSubcommand", async (_program, command) => {
+    const module = await (commands[command.name()] as CommandEntry).load();
+    modules.set(command, module);
+    command.description(module.description);
+    module.define(command);
+    command.action(() => run(command, module));
+  });
+  return program;
+}
+
+function enter(program: Command, folder: string): void {
+  try {
+    process.chdir(folder);
+  } catch (error) {
+    const reason =
+      (error as NodeJS.ErrnoException).code === "ENOENT" ? "There is no such folder." : (error as Error).message;
+    program.error(`error: option '--workdir' argument '${folder}' is invalid. ${reason}`);
+  }
+}
+
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
+}
+
+const isTrue = (text: string | undefined): boolean => text !== undefined && !/^(|0|false|no|off)$/i.test(text);

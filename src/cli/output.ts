@@ -1,0 +1,79 @@
+import { createInterface } from "node:readline/promises";
+import { CommanderError } from "commander";
+import {
+  AppLoadError,
+  BackendConnectionError,
+  BrokerConnectionError,
+  ImproperlyConfigured,
+  TqError,
+} from "../errors.ts";
+import { describeError } from "../log.ts";
+import { EX_CANTCREAT, EX_FAILURE, EX_UNAVAILABLE, EX_USAGE } from "../system/exit-codes.ts";
+
+/** The terminal, or whatever stands in for it. What programs read goes to stdout, all else to stderr. */
+export interface Output {
+  /** A line for stdout. */
+  print(text: string): void;
+  /** A line for stderr. */
+  notice(text: string): void;
+  /** Red, where colours are shown. */
+  red(text: string): string;
+  /** Asks for yes or no; no is the default, and the answer of a stdin that is no terminal. */
+  confirm(question: string): Promise<boolean>;
+}
+
+export function createOutput(options: { readonly color: boolean }): Output {
+  const colored = options.color && process.stderr.isTTY === true;
+  return {
+    print: (text) => void process.stdout.write(`${text}\n`),
+    notice: (text) => void process.stderr.write(`${text}\n`),
+    red: (text) => (colored ? `\u001b[1;31m${text}\u001b[0m` : text),
+    async confirm(question) {
+      const terminal = createInterface({ input: process.stdin, output: process.stderr });
+      try {
+        const closed = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
+        const answer = await Promise.race([terminal.question(`${question} [y/N]: `), closed]);
+        return /^y(es)?$/i.test(answer.trim());
+      } finally {
+        terminal.close();
+      }
+    },
+  };
+}
+
+/**
+ * Says what went wrong in one message and returns the exit code: 2 for the command line, the
+ * settings and the app, 69 when a server cannot be reached, 73 for a pidfile that is held, 1
+ * for everything else. A stack is shown only when asked for.
+ */
+export function reportError(error: unknown, output: Output, options: { readonly traceback: boolean }): number {
+  // Commander has said it already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EX_USAGE;
+  if (options.traceback) {
+    output.notice(describeError(error));
+    return exitCodeOf(error);
+  }
+  const expected = error instanceof TqError || isSystemError(error);
+  output.notice(`${output.red("Error:")} ${messageOf(error, expected)}`);
+  if (!expected) output.notice("Run it again with --traceback (or TQ_TRACEBACK=1) to see where this comes from.");
+  return exitCodeOf(error);
+}
+
+function messageOf(error: unknown, expected: boolean): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof AggregateError && error.message === "")
+    return error.errors.map((one) => messageOf(one, expected)).join("; ");
+  return expected || error.name === "Error" ? error.message : `${error.name}: ${error.message}`;
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof AppLoadError || error instanceof ImproperlyConfigured) return EX_USAGE;
+  if (error instanceof BrokerConnectionError || error instanceof BackendConnectionError) return EX_UNAVAILABLE;
+  if (error instanceof TqError && error.code.startsWith("TQ_PIDFILE")) return EX_CANTCREAT;
+  return EX_FAILURE;
+}
+
+/** A file that is not there, a port that is taken: the message is the whole story. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === "string";
+}

@@ -1,0 +1,281 @@
+import type { Command } from "commander";
+import { ImproperlyConfigured } from "../errors.ts";
+import { logLevelNames } from "../log.ts";
+import { version } from "../version.ts";
+import type { WorkerOptions } from "../worker/options.ts";
+import { parseConfigArguments } from "./config-arguments.ts";
+import type { CommandModule } from "./main.ts";
+import { addOptions, commaSeparated, integer, limit, type OptionSpecs, type OptionValues, oneOf } from "./options.ts";
+import type { Output } from "./output.ts";
+import { openApp, optionsFor } from "./session.ts";
+
+const workerGroup = "Worker Options";
+const poolGroup = "Pool Options";
+const queueGroup = "Queue Options";
+const features = "Features";
+const beatGroup = "Embedded Beat Options";
+const daemonGroup = "Daemonization Options";
+
+const pools = ["prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"] as const;
+
+const options = {
+  hostname: {
+    flags: ["-n", "--hostname"],
+    metavar: "HOSTNAME",
+    group: workerGroup,
+    help: "Set custom hostname (e.g., 'w1@%h').  Expands: %h (hostname), %n (name) and %d, (domain).",
+  },
+  detach: { flags: ["-D", "--detach"], group: workerGroup, help: "Start worker as a background process." },
+  statedb: {
+    flags: ["-S", "--statedb"],
+    metavar: "PATH",
+    group: workerGroup,
+    help: "Path to the state database. The extension '.db' may be appended to the filename.",
+  },
+  loglevel: {
+    flags: ["-l", "--loglevel"],
+    hiddenFlags: ["-L"],
+    metavar: `[${logLevelNames.join("|")}]`,
+    group: workerGroup,
+    help: "Logging level.",
+    parse: oneOf(logLevelNames),
+  },
+  optimization: {
+    flags: ["-O", "--optimization"],
+    metavar: "[default|fair|fast]",
+    group: workerGroup,
+    help: "Apply optimization profile.",
+    parse: oneOf(["default", "fair", "fast"]),
+  },
+  prefetchMultiplier: {
+    flags: ["--prefetch-multiplier"],
+    metavar: "<prefetch multiplier>",
+    group: workerGroup,
+    help: "Set custom prefetch multiplier value for this worker instance.",
+    parse: integer(0),
+  },
+  disablePrefetch: {
+    flags: ["--disable-prefetch"],
+    group: workerGroup,
+    help: "Disable broker prefetching. The worker will only fetch a task when a process slot is available. Only supported with Redis brokers.",
+  },
+  concurrency: {
+    flags: ["-c", "--concurrency"],
+    metavar: "<concurrency>",
+    group: poolGroup,
+    help: "Number of child processes processing the queue.  The default is the number of CPUs available on your system.",
+    parse: integer(1),
+  },
+  pool: {
+    flags: ["-P", "--pool"],
+    metavar: `[${pools.join("|")}]`,
+    group: poolGroup,
+    help: "Pool implementation.",
+    parse: oneOf(pools),
+  },
+  taskEvents: {
+    flags: ["-E", "--task-events", "--events"],
+    group: poolGroup,
+    help: "Send task-related events that can be captured by monitors like celery events, celerymon, and others.",
+  },
+  timeLimit: {
+    flags: ["--time-limit"],
+    metavar: "FLOAT",
+    group: poolGroup,
+    help: "Enables a hard time limit (in seconds int/float) for tasks.",
+    parse: limit,
+  },
+  softTimeLimit: {
+    flags: ["--soft-time-limit"],
+    metavar: "FLOAT",
+    group: poolGroup,
+    help: "Enables a soft time limit (in seconds int/float) for tasks.",
+    parse: limit,
+  },
+  maxTasksPerChild: {
+    flags: ["--max-tasks-per-child"],
+    metavar: "INTEGER",
+    group: poolGroup,
+    help: "Maximum number of tasks a pool worker can execute before it's terminated and replaced by a new worker.",
+    parse: integer(1),
+  },
+  maxMemoryPerChild: {
+    flags: ["--max-memory-per-child"],
+    metavar: "INTEGER",
+    group: poolGroup,
+    help: "Maximum amount of resident memory, in KiB, that may be consumed by a child process before it will be replaced by a new one.  If a single task causes a child process to exceed this limit, the task will be completed and the child process will be replaced afterwards. Default: no limit.",
+    parse: integer(1),
+  },
+  purge: { flags: ["--purge", "--discard"], group: queueGroup, help: "Erase the waiting messages before starting." },
+  queues: {
+    flags: ["-Q", "--queues"],
+    metavar: "COMMA SEPARATED LIST",
+    group: queueGroup,
+    help: "Consume these queues alone.",
+    parse: commaSeparated,
+  },
+  excludeQueues: {
+    flags: ["-X", "--exclude-queues"],
+    metavar: "COMMA SEPARATED LIST",
+    group: queueGroup,
+    help: "Consume all configured queues but these.",
+    parse: commaSeparated,
+  },
+  include: {
+    flags: ["-I", "--include"],
+    metavar: "COMMA SEPARATED LIST",
+    group: queueGroup,
+    help: "More modules to import.",
+    parse: commaSeparated,
+  },
+  withoutGossip: { flags: ["--without-gossip"], group: features },
+  withoutMingle: { flags: ["--without-mingle"], group: features },
+  withoutHeartbeat: { flags: ["--without-heartbeat"], group: features },
+  heartbeatInterval: { flags: ["--heartbeat-interval"], metavar: "INTEGER", group: features, parse: integer(1) },
+  autoscale: { flags: ["--autoscale"], metavar: "<MIN WORKERS>, <MAX WORKERS>", group: features },
+  beat: { flags: ["-B", "--beat"], group: beatGroup },
+  scheduleFilename: { flags: ["-s", "--schedule-filename", "--schedule"], metavar: "TEXT", group: beatGroup },
+  scheduler: { flags: ["--scheduler"], metavar: "TEXT", group: beatGroup },
+  logfile: {
+    flags: ["-f", "--logfile"],
+    metavar: "TEXT",
+    group: daemonGroup,
+    help: "Log destination; defaults to stderr",
+  },
+  pidfile: {
+    flags: ["--pidfile"],
+    metavar: "TEXT",
+    group: daemonGroup,
+    help: "PID file path; defaults to no PID file",
+  },
+  uid: { flags: ["--uid"], metavar: "TEXT", group: daemonGroup, help: "Drops privileges to this user ID" },
+  gid: { flags: ["--gid"], metavar: "TEXT", group: daemonGroup, help: "Drops privileges to this group ID" },
+  umask: {
+    flags: ["--umask"],
+    metavar: "TEXT",
+    group: daemonGroup,
+    help: "Create files and directories with this umask",
+  },
+  executable: {
+    flags: ["--executable"],
+    metavar: "TEXT",
+    group: daemonGroup,
+    help: "Override path to the Node executable",
+  },
+} as const satisfies OptionSpecs;
+
+type Values = OptionValues<typeof options>;
+
+/** `tq worker`: runs tasks until told to stop. */
+export const workerCommand: CommandModule = {
+  description: `Start worker instance.
+
+Examples
+--------
+
+$ tq --app=proj worker -l INFO
+$ tq -A proj worker -l INFO -Q hipri,lopri
+$ tq -A proj worker --concurrency=4
+$ tq -A proj worker --concurrency=1 -P solo
+$ tq -A proj worker -- worker.prefetch_multiplier=1`,
+  define(command) {
+    command.usage("[OPTIONS] [-- key=value...]").argument("[key=value...]", "Settings for this worker.");
+    addOptions(command, options);
+    hideArguments(command);
+  },
+  async run(command, session) {
+    const values = optionsFor(command, options, session);
+    const extra = parseConfigArguments(command.args, "worker");
+    refuseMissing(values);
+    noticeMissing(values, session.output);
+    if (values.umask !== undefined) process.umask(parseUmask(values.umask));
+
+    const { app, spec, overrides } = await openApp(session, {
+      ...extra,
+      ...(session.globals.noColor ? { workerLogColor: false } : {}),
+    });
+    const { Worker } = await import("../worker/worker.ts");
+    const worker = new Worker(app, { ...workerOptions(values, session.globals.quiet), appSpec: spec, overrides });
+    return await worker.run();
+  },
+};
+
+function workerOptions(values: Values, quiet: boolean | undefined): WorkerOptions {
+  const {
+    optimization,
+    pool,
+    detach: _detach,
+    statedb: _statedb,
+    disablePrefetch: _disablePrefetch,
+    withoutGossip: _withoutGossip,
+    withoutMingle: _withoutMingle,
+    withoutHeartbeat: _withoutHeartbeat,
+    heartbeatInterval: _heartbeatInterval,
+    autoscale: _autoscale,
+    beat: _beat,
+    scheduleFilename: _scheduleFilename,
+    scheduler: _scheduler,
+    uid: _uid,
+    gid: _gid,
+    umask: _umask,
+    executable: _executable,
+    ...same
+  } = values;
+  return {
+    ...same,
+    cwd: process.cwd(),
+    ...(quiet ? { quiet } : {}),
+    // `default` is another word for `fair`, and `processes` for `prefork`.
+    ...(optimization === undefined ? {} : { optimization: optimization === "default" ? "fair" : optimization }),
+    ...(pool === undefined ? {} : { pool: pool === "processes" ? "prefork" : pool }),
+  };
+}
+
+/** What cannot be left out without doing something else than was asked for. */
+function refuseMissing(values: Values): void {
+  const refusals: readonly (readonly [given: boolean, flag: string, instead: string])[] = [
+    [values.detach === true, "--detach", "run the worker under systemd, or in the background of a shell"],
+    [values.autoscale !== undefined, "--autoscale", "give the number of processes with --concurrency"],
+    [values.beat === true, "--beat", "run a Celery beat beside the worker; it can send to tq"],
+    [values.uid !== undefined, "--uid", "start the worker as that user, with User= of systemd or with setpriv"],
+    [values.gid !== undefined, "--gid", "start the worker in that group, with Group= of systemd or with setpriv"],
+  ];
+  for (const [given, flag, instead] of refusals) {
+    if (given) throw new ImproperlyConfigured(`${flag} is not there yet in tq ${version}: ${instead}.`);
+  }
+  const { pool } = values;
+  if (pool !== undefined && !["prefork", "processes", "solo"].includes(pool)) {
+    const instead = pool === "eventlet" || pool === "gevent" ? " Asynchronous tasks need no special pool in Node." : "";
+    throw new ImproperlyConfigured(
+      `the pool ${pool} is not there ${pool === "threads" ? "yet " : ""}in tq ${version}: use -P prefork or -P solo.${instead}`,
+    );
+  }
+}
+
+/** What is left out without harm is said once. */
+function noticeMissing(values: Values, output: Output): void {
+  const given: Readonly<Record<string, boolean>> = {
+    "--statedb": values.statedb !== undefined,
+    "--disable-prefetch": values.disablePrefetch === true,
+    "--task-events": values.taskEvents === true,
+    "--heartbeat-interval": values.heartbeatInterval !== undefined,
+    "--schedule-filename": values.scheduleFilename !== undefined,
+    "--scheduler": values.scheduler !== undefined,
+    "--executable": values.executable !== undefined,
+  };
+  for (const [flag, isGiven] of Object.entries(given)) {
+    if (isGiven) output.notice(`${flag} has no effect yet in tq ${version}.`);
+  }
+}
+
+/** Octal, as everywhere: `022`, `22` and `0o22` are the same. */
+function parseUmask(text: string): number {
+  const digits = /^(?:0o)?([0-7]{1,4})$/.exec(text)?.[1];
+  if (digits === undefined) throw new ImproperlyConfigured(`--umask must be an octal number such as 022, got: ${text}`);
+  return Number.parseInt(digits, 8);
+}
+
+/** The usage line shows the trailing settings; a list of one argument would only take room. */
+function hideArguments(command: Command): void {
+  command.configureHelp({ ...command.configureHelp(), visibleArguments: () => [] });
+}
