@@ -1,0 +1,125 @@
+import * as zlib from "node:zlib";
+import { DecodeError, EncodeError, ImproperlyConfigured } from "../errors.ts";
+import { loadBzip2 } from "./bzip2.ts";
+import { loadLzma } from "./lzma.ts";
+import { loadZstd } from "./zstd.ts";
+
+/** Bytes to fewer bytes and back. */
+export interface Compressor {
+  compress(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** Throws for anything that is not this format, and as soon as the output would exceed `maxBytes`. */
+  decompress(bytes: Uint8Array, maxBytes: number): Uint8Array | Promise<Uint8Array>;
+}
+
+/** A compressor under its name on the wire, checked and bounded. Only lzma answers with promises. */
+export interface Codec {
+  /** Value of the `compression` header. */
+  readonly contentType: string;
+  /** Throws or rejects with `EncodeError`. */
+  compress(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>;
+  /** Throws or rejects with `DecodeError`, also when more than `maxBytes` would come out. */
+  decompress(bytes: Uint8Array, maxBytes?: number): Uint8Array | Promise<Uint8Array>;
+}
+
+/** Most bytes a compressed body may unfold into, unless the caller says otherwise: 512 MiB. */
+export const DEFAULT_MAX_BYTES = 512 * 1024 * 1024;
+
+interface Format {
+  readonly contentType: string;
+  readonly aliases: readonly string[];
+  readonly load: () => Compressor | Promise<Compressor>;
+}
+
+/** Protocol 3.3. What kombu calls gzip is a zlib stream without gzip's container. */
+const formats: readonly Format[] = [
+  {
+    contentType: "application/x-gzip",
+    aliases: ["zlib", "gzip"],
+    load: () => ({
+      compress: (bytes) => zlib.deflateSync(bytes),
+      decompress: (bytes, maxBytes) => zlib.inflateSync(bytes, { maxOutputLength: maxBytes }),
+    }),
+  },
+  {
+    contentType: "application/x-brotli",
+    aliases: ["brotli"],
+    load: () => ({
+      compress: (bytes) => zlib.brotliCompressSync(bytes),
+      decompress: (bytes, maxBytes) => zlib.brotliDecompressSync(bytes, { maxOutputLength: maxBytes }),
+    }),
+  },
+  { contentType: "application/zstd", aliases: ["zstd", "zstandard"], load: loadZstd },
+  { contentType: "application/x-bz2", aliases: ["bzip2", "bzip"], load: loadBzip2 },
+  { contentType: "application/x-lzma", aliases: ["lzma", "xz"], load: loadLzma },
+];
+
+/** Codecs whose code is loaded: the same for everyone in the process, like the modules they come from. */
+const loaded = new Map<string, Codec>();
+
+/** The header value for a name or a header value; undefined when there is no such compression. */
+export function compressionType(name: string): string | undefined {
+  return formatNamed(name)?.contentType;
+}
+
+/**
+ * The codec of a name (`zlib`, `bzip2`, …) or header value. At once when its code is in the
+ * process already, else a promise. Throws or rejects with `ImproperlyConfigured` when there is
+ * none, or its package is not installed.
+ */
+export function codecNamed(name: string): Codec | Promise<Codec> {
+  const format = formatNamed(name);
+  if (format === undefined) {
+    const names = formats.flatMap((each) => each.aliases).join(", ");
+    throw new ImproperlyConfigured(`unknown compression ${JSON.stringify(name.slice(0, 64))}; there are ${names}`);
+  }
+  const known = loaded.get(format.contentType);
+  if (known !== undefined) return known;
+  const compressor = format.load();
+  return compressor instanceof Promise
+    ? compressor.then((code) => remember(format, code))
+    : remember(format, compressor);
+}
+
+function formatNamed(name: string): Format | undefined {
+  return formats.find((format) => format.contentType === name || format.aliases.includes(name));
+}
+
+function remember({ contentType, aliases }: Format, compressor: Compressor): Codec {
+  const codec: Codec = {
+    contentType,
+    compress(bytes) {
+      const failed = (error: unknown): never => {
+        throw new EncodeError(`${aliases[0]} could not compress ${bytes.length} bytes: ${(error as Error).message}`, {
+          cause: error,
+        });
+      };
+      return settle(() => compressor.compress(bytes), failed);
+    },
+    decompress(bytes, maxBytes = DEFAULT_MAX_BYTES) {
+      const failed = (error: unknown): never => {
+        if (isTooLarge(error))
+          throw new DecodeError(`the compressed body unfolds into more than ${maxBytes} bytes, the limit`, {
+            cause: error,
+          });
+        throw new DecodeError(`the body is not ${aliases[0]}: ${(error as Error).message}`, { cause: error });
+      };
+      return settle(() => compressor.decompress(bytes, maxBytes), failed);
+    },
+  };
+  loaded.set(contentType, codec);
+  return codec;
+}
+
+/** One way to fail for those who throw and those who reject. */
+function settle<T>(work: () => T | Promise<T>, failed: (error: unknown) => never): T | Promise<T> {
+  try {
+    const result = work();
+    return result instanceof Promise ? result.catch(failed) : result;
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+function isTooLarge(error: unknown): boolean {
+  return error instanceof RangeError || (error as { readonly code?: unknown } | null)?.code === "ERR_BUFFER_TOO_LARGE";
+}

@@ -1,0 +1,190 @@
+import { ContentDisallowed, DecodeError, ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
+import type { Message } from "../protocol/message.ts";
+import { type Codec, codecNamed, compressionType, DEFAULT_MAX_BYTES } from "./compression.ts";
+import { decodeJson, encodeJson, jsonSerializer } from "./json.ts";
+import { rawSerializer } from "./raw.ts";
+import type { Serializer } from "./serializer.ts";
+import { decodeText } from "./text.ts";
+
+/** A body ready for a message. */
+export interface EncodedBody {
+  /** Base64. */
+  readonly body: string;
+  readonly contentType: string;
+  readonly contentEncoding: string;
+  /** Value of the `compression` header; absent when not compressed. */
+  readonly compression?: string;
+}
+
+export type EncodedMessage = Pick<Message, "headers" | "contentType" | "contentEncoding" | "body">;
+
+/** Serializers whose code is not loaded until somebody asks for them. */
+const loaders: Readonly<Record<string, () => Promise<Serializer>>> = {
+  yaml: async () => (await import("./yaml.ts")).yamlSerializer,
+  msgpack: async () => (await import("./msgpack.ts")).msgpackSerializer,
+  pickle: async () => (await import("./pickle.ts")).pickleSerializer,
+};
+
+/** Protocol 3.1. `auth` is listed for `acceptContent` only: signed messages cannot be read yet. */
+const contentTypes: Readonly<Record<string, string>> = {
+  json: "application/json",
+  yaml: "application/x-yaml",
+  msgpack: "application/x-msgpack",
+  pickle: "application/x-python-serialize",
+  raw: "application/data",
+  auth: "application/data",
+};
+
+const names: ReadonlyMap<string, string> = new Map(
+  Object.entries(contentTypes).flatMap(([name, type]) => (name === "auth" ? [] : [[type, name]])),
+);
+
+/** Types that carry no structure: reading them can do no harm, so kombu always takes them. */
+const trusted: ReadonlySet<string> = new Set(["application/data", "application/text"]);
+
+/** Serializers whose code is loaded: the same for everyone in the process, like the modules they come from. */
+const loaded = new Map<string, Serializer>([
+  ["json", jsonSerializer],
+  ["raw", rawSerializer],
+]);
+
+/**
+ * The serializer of a name (`json`) or content type. `json` and `raw` are always there, others
+ * after `loadSerializer`. Throws `ImproperlyConfigured`.
+ */
+export function serializerNamed(name: string): Serializer {
+  const known = loaded.get(names.get(name) ?? name);
+  if (known !== undefined) return known;
+  if (Object.hasOwn(loaders, names.get(name) ?? name))
+    throw new ImproperlyConfigured(`the serializer ${name} is not loaded: await loadSerializer("${name}") first`);
+  throw unknownSerializer(name);
+}
+
+/** Loads the serializer's code. Rejects with `ImproperlyConfigured` for a name there is none of. */
+export async function loadSerializer(name: string): Promise<Serializer> {
+  const key = names.get(name) ?? name;
+  const known = loaded.get(key);
+  if (known !== undefined) return known;
+  const load = Object.hasOwn(loaders, key) ? loaders[key] : undefined;
+  if (load === undefined) throw unknownSerializer(name);
+  const serializer = await load();
+  loaded.set(key, serializer);
+  return serializer;
+}
+
+/** `acceptContent`, names and content types mixed, as content types. Throws `ImproperlyConfigured`. */
+export function normalizeAccept(accept: readonly string[]): ReadonlySet<string> {
+  return new Set(
+    accept.map((entry) => {
+      if (entry.includes("/")) return entry;
+      const type = Object.hasOwn(contentTypes, entry) ? contentTypes[entry] : undefined;
+      if (type === undefined) throw unknownSerializer(entry);
+      return type;
+    }),
+  );
+}
+
+/**
+ * A value as the body of a message: serialized, compressed, base64. At once for json without
+ * compression and whenever all code needed is loaded, else a promise. Throws or rejects with
+ * `EncodeError`, or `ImproperlyConfigured` for a serializer or compression there is none of.
+ */
+export function encodeBody(
+  value: unknown,
+  serializer: string,
+  compression?: string | null,
+): EncodedBody | Promise<EncodedBody> {
+  if (serializer === "json" && !compression) {
+    return {
+      body: Buffer.from(encodeJson(value), "utf8").toString("base64"),
+      contentType: "application/json",
+      contentEncoding: "utf-8",
+    };
+  }
+  const encoder = loaded.get(names.get(serializer) ?? serializer) ?? loadSerializer(serializer);
+  const codec = compression ? codecNamed(compression) : null;
+  if (encoder instanceof Promise || codec instanceof Promise) {
+    return Promise.all([encoder, codec]).then(([ready, code]) => packBody(value, ready, code));
+  }
+  return packBody(value, encoder, codec);
+}
+
+function packBody(value: unknown, serializer: Serializer, codec: Codec | null): EncodedBody | Promise<EncodedBody> {
+  const { contentType, contentEncoding } = serializer;
+  const bytes = serializer.encode(value);
+  if (codec === null) return { body: base64(bytes), contentType, contentEncoding };
+  const finish = (packed: Uint8Array): EncodedBody => ({
+    body: base64(packed),
+    contentType,
+    contentEncoding,
+    compression: codec.contentType,
+  });
+  const compressed = codec.compress(bytes);
+  return compressed instanceof Promise ? compressed.then(finish) : finish(compressed);
+}
+
+export interface DecodeOptions {
+  /** Most bytes of a body, as it came and unfolded. Default 512 MiB. */
+  readonly maxBytes?: number;
+}
+
+/**
+ * The value of a message's body. Before any byte is decoded its content type must be accepted,
+ * else `ContentDisallowed`. `MessageTooLarge` and `DecodeError` say what else was wrong. At once
+ * for json without compression and whenever all code needed is loaded, else a promise.
+ */
+export function decodeBody(message: EncodedMessage, accept: ReadonlySet<string>, options: DecodeOptions = {}): unknown {
+  const { contentType, headers, body } = message;
+  if (!accept.has(contentType) && !trusted.has(contentType)) throw disallowed(contentType, accept);
+  const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+  const size = Math.floor((body.length * 3) / 4);
+  if (size > maxBytes + 2)
+    throw new MessageTooLarge(`the body has ${size} bytes; ${maxBytes} is the limit`, size, maxBytes);
+  const bytes = Buffer.from(body, "base64");
+  const compression = Object.hasOwn(headers, "compression") ? headers.compression : null;
+  if (compression !== null && compression !== undefined) return unpackBody(message, bytes, compression, maxBytes);
+  return decodeBytes(message, bytes);
+}
+
+function unpackBody(message: EncodedMessage, bytes: Uint8Array, compression: unknown, maxBytes: number): unknown {
+  if (typeof compression !== "string" || compressionType(compression) === undefined) {
+    throw new DecodeError(`unknown compression ${JSON.stringify(String(compression).slice(0, 64))}`);
+  }
+  const unpack = (codec: Codec): unknown => {
+    const unpacked = codec.decompress(bytes, maxBytes);
+    return unpacked instanceof Promise
+      ? unpacked.then((plain) => decodeBytes(message, plain))
+      : decodeBytes(message, unpacked);
+  };
+  const codec = codecNamed(compression);
+  return codec instanceof Promise ? codec.then(unpack) : unpack(codec);
+}
+
+function decodeBytes({ contentType, contentEncoding }: EncodedMessage, bytes: Uint8Array): unknown {
+  if (contentType === "application/json") return decodeJson(decodeText(bytes, contentEncoding));
+  const name = names.get(contentType);
+  if (name === undefined || name === "raw")
+    return contentEncoding === "binary" ? bytes : decodeText(bytes, contentEncoding);
+  const serializer = loaded.get(name);
+  return serializer === undefined
+    ? loadSerializer(name).then((ready) => ready.decode(bytes))
+    : serializer.decode(bytes);
+}
+
+function disallowed(contentType: string, accept: ReadonlySet<string>): ContentDisallowed {
+  const name = names.get(contentType);
+  const shown = JSON.stringify(contentType.slice(0, 128));
+  return new ContentDisallowed(
+    `content type ${name === undefined ? shown : `${name} (${shown})`} is not accepted; acceptContent allows ${[...accept].join(", ") || "nothing"}`,
+  );
+}
+
+function unknownSerializer(name: string): ImproperlyConfigured {
+  return new ImproperlyConfigured(
+    `unknown serializer ${JSON.stringify(name.slice(0, 64))}; there are ${[...loaded.keys(), ...Object.keys(loaders)].filter((each, index, all) => all.indexOf(each) === index).join(", ")}`,
+  );
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
