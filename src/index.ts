@@ -8,6 +8,7 @@ export type { AnyState, TaskState } from "./protocol/states.ts";
 export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES, UNREADY_STATES } from "./protocol/states.ts";
 export type { SignatureDict } from "./protocol/signature.ts";
 export type { TaskMeta } from "./protocol/task-meta.ts";
+export { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./serialization/values.ts";
 export type { RetryOptions, TaskContext, TaskRequest } from "./task/context.ts";
 export type { Signals } from "./task/signals.ts";
 export { version } from "./version.ts";

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { endianness, release, type } from "node:os";
 import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective.ts";
@@ -35,11 +36,13 @@ export function bugReport(app: ReportedApp): string {
     .trimEnd();
 }
 
+/** Asked of the package's own file: not every package lets its package.json be imported. */
 function versionOf(name: string): string {
   try {
-    const require = createRequire(import.meta.url);
-    return (require(`${name}/package.json`) as { readonly version: string }).version;
+    const entry = createRequire(import.meta.url).resolve(name);
+    const folder = entry.slice(0, entry.lastIndexOf(`/node_modules/${name}/`) + `/node_modules/${name}/`.length);
+    return (JSON.parse(readFileSync(`${folder}package.json`, "utf8")) as { readonly version: string }).version;
   } catch {
-    return "unknown";
+    return "not found";
   }
 }

@@ -5,7 +5,8 @@ import type { TaskDefinition } from "./task-handle.ts";
 
 /** Fills in what a task's definition leaves to the settings, and checks what it says (inventory B.1). */
 export function completeOptions(name: string, given: TaskDefinition, bind: boolean, settings: Settings): TaskOptions {
-  const both = given.acksOnFailureOrTimeout ?? settings.taskAcksOnFailureOrTimeout;
+  const both = given.acksOnFailureOrTimeout;
+  const bothByDefault = settings.taskAcksOnFailureOrTimeout;
   const options: TaskOptions = {
     bind,
     queue: given.queue ?? null,
@@ -35,8 +36,8 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     typing: given.typing ?? true,
     params: given.params ?? null,
     acksLate: given.acksLate ?? settings.taskAcksLate,
-    acksOnFailure: given.acksOnFailure ?? both,
-    acksOnTimeout: given.acksOnTimeout ?? both,
+    acksOnFailure: given.acksOnFailure ?? both ?? settings.taskAcksOnFailure ?? bothByDefault,
+    acksOnTimeout: given.acksOnTimeout ?? both ?? settings.taskAcksOnTimeout ?? bothByDefault,
     rejectOnWorkerLost: given.rejectOnWorkerLost ?? settings.taskRejectOnWorkerLost ?? false,
   };
   const unknown = Object.keys(given).filter((key) => !(key in options) && key !== "name" && key !== "acksOnFailureOrTimeout");

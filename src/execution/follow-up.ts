@@ -78,7 +78,12 @@ export class FollowUp {
   async failed(ended: Ended, error: WireError, traceback: string | null): Promise<void> {
     const [, , embed] = ended.body;
     if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
-    for (const step of failedChainIds(embed)) await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback);
+    for (const step of failedChainIds(embed)) {
+      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback);
+      if (step.chord === null || step.groupId === null) continue;
+      const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
+      await this.#countPart(step.chord, step.groupId, part, ended.message.headers);
+    }
     const { plans } = planErrbacks(ended.message.headers, embed, { newId: randomUUID, isInline: () => false });
     await this.#send(plans);
   }
@@ -92,10 +97,13 @@ export class FollowUp {
     const { headers } = ended.message;
     const chord = ended.body[2].chord as SignatureDict;
     const groupId = headers.group ?? (chord.options["group_id"] as string | undefined);
-    if (!groupId) return;
+    if (groupId) await this.#countPart(chord, groupId, { taskId: headers.id, index: headers.group_index, state, result }, headers);
+  }
+
+  /** Counts a part in; whoever brings the last one sends the body, or fails it. */
+  async #countPart(chord: SignatureDict, groupId: string, part: ChordPart, headers: TaskMessage["headers"]): Promise<void> {
     const backend = await this.#parts.backend();
     if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
-    const part: ChordPart = { taskId: headers.id, index: headers.group_index, state, result };
     const parts = await backend.addChordPart(groupId, part);
     if (parts === undefined) return;
     const joined = joinChord(parts);
@@ -104,11 +112,11 @@ export class FollowUp {
       await backend.closeChord(groupId);
       return;
     }
+    this.#parts.logger.error("Chord '%s' raised: %s", groupId, joined.error.message);
     const error = encodeError(joined.error);
-    const bodyId = chord.options["task_id"];
-    this.#parts.logger.error(`Chord '${groupId}' raised: ${joined.error.message}`);
-    if (typeof bodyId === "string") await this.#recorder.foreign(bodyId, "FAILURE", error, null);
-    await this.#send(planChordErrbacks(chord, headers, { newId: randomUUID }));
+    const { plans, failed } = planChordErrbacks(chord, headers, { newId: randomUUID, isInline: () => false });
+    for (const { taskId } of failed) await this.#recorder.foreign(taskId, "FAILURE", error, null);
+    await this.#send(plans);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Publication, Queue } from "../broker/broker.ts";
 import type { Call, Plan } from "../canvas/plan.ts";
+import { deliveryMode } from "../config/policies.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
@@ -41,12 +42,57 @@ export interface SenderParts {
 
 /** Options of a call that are not message properties: everything apply_async understands. */
 const knownOptions = new Set([
-  "task_id", "root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error", "queue", "exchange",
-  "exchange_type", "routing_key", "priority", "countdown", "eta", "expires", "time_limit", "soft_time_limit", "serializer",
-  "compression", "headers", "shadow", "ignore_result", "replaced_task_nesting", "stamped_headers", "retries", "retry",
-  "retry_policy", "argsrepr", "kwargsrepr", "origin", "reply_to", "correlation_id", "delivery_mode", "add_to_parent",
-  "expiration", "producer", "publisher", "connection", "mandatory", "immediate", "declare", "timelimit", "result_cls", "task_type",
-  "route_name", "router", "confirm_timeout", "timeout", "stamps",
+  "task_id",
+  "root_id",
+  "parent_id",
+  "group_id",
+  "group_index",
+  "chord",
+  "chain",
+  "link",
+  "link_error",
+  "queue",
+  "exchange",
+  "exchange_type",
+  "routing_key",
+  "priority",
+  "countdown",
+  "eta",
+  "expires",
+  "time_limit",
+  "soft_time_limit",
+  "serializer",
+  "compression",
+  "headers",
+  "shadow",
+  "ignore_result",
+  "replaced_task_nesting",
+  "stamped_headers",
+  "retries",
+  "retry",
+  "retry_policy",
+  "argsrepr",
+  "kwargsrepr",
+  "origin",
+  "reply_to",
+  "correlation_id",
+  "delivery_mode",
+  "add_to_parent",
+  "expiration",
+  "producer",
+  "publisher",
+  "connection",
+  "mandatory",
+  "immediate",
+  "declare",
+  "timelimit",
+  "result_cls",
+  "task_type",
+  "route_name",
+  "router",
+  "confirm_timeout",
+  "timeout",
+  "stamps",
 ]);
 
 /** Whoever gets calls run: by message, or here and now when eager. */
@@ -144,7 +190,13 @@ export class Sender implements CallSender {
     const eta = etaOf(options, now);
     const expires = expiresOf(options["expires"] ?? task?.options.expires ?? null, now);
     const inherited = settings.taskInheritParentPriority ? (run?.priority ?? null) : null;
-    const priority = number(options["priority"]) ?? number(merged["priority"]) ?? task?.options.priority ?? inherited ?? settings.taskDefaultPriority ?? 0;
+    const priority =
+      number(options["priority"]) ??
+      number(merged["priority"]) ??
+      task?.options.priority ??
+      inherited ??
+      settings.taskDefaultPriority ??
+      0;
     const timelimit = limitsOf(options);
     const stamped = (options["stamped_headers"] as readonly string[] | null | undefined) ?? null;
     const stamps: Record<string, unknown> = {};
@@ -178,7 +230,7 @@ export class Sender implements CallSender {
       properties: {
         correlation_id: text(options["correlation_id"]) ?? id,
         reply_to: text(options["reply_to"]) ?? this.#parts.replyTo(),
-        delivery_mode: options["delivery_mode"] === 1 || options["delivery_mode"] === "transient" ? 1 : 2,
+        delivery_mode: deliveryMode.parse(options["delivery_mode"]) ?? settings.taskDefaultDeliveryMode,
         priority,
         ...(expires === null ? {} : { expiration: String(Math.max(0, expires.getTime() - now.getTime())) }),
         ...extraProperties(options, stamped),
@@ -197,13 +249,22 @@ export class Sender implements CallSender {
       );
     }
     if (run && options["add_to_parent"] !== false) run.children.push([[id, null], null]);
-    return { id, publication: { message, address: route.address }, queue: route.queue, policy: policyOf(settings, options) };
+    return {
+      id,
+      publication: { message, address: route.address },
+      queue: route.queue,
+      policy: policyOf(settings, options),
+    };
   }
 }
 
 function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>): PublishPolicy {
-  const given = { ...settings.taskPublishRetryPolicy, ...(options["retry_policy"] as object | null | undefined) } as Record<string, unknown>;
-  const pick = (snake: string, camel: string, fallback: number): number => number(given[camel]) ?? number(given[snake]) ?? fallback;
+  const given = {
+    ...settings.taskPublishRetryPolicy,
+    ...(options["retry_policy"] as object | null | undefined),
+  } as Record<string, unknown>;
+  const pick = (snake: string, camel: string, fallback: number): number =>
+    number(given[camel]) ?? number(given[snake]) ?? fallback;
   const max = given["maxRetries"] === undefined ? given["max_retries"] : given["maxRetries"];
   return {
     retry: typeof options["retry"] === "boolean" ? options["retry"] : settings.taskPublishRetry,
@@ -261,7 +322,10 @@ function signatures(value: unknown): readonly SignatureDict[] | null {
   return list.length === 0 ? null : list;
 }
 
-function extraProperties(options: Readonly<Record<string, unknown>>, stamped: readonly string[] | null): Record<string, unknown> {
+function extraProperties(
+  options: Readonly<Record<string, unknown>>,
+  stamped: readonly string[] | null,
+): Record<string, unknown> {
   const extra: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(options)) {
     if (!knownOptions.has(key) && value !== null && value !== undefined && !stamped?.includes(key)) extra[key] = value;

@@ -152,9 +152,13 @@ export class Intake {
   #refuse(delivery: Delivery, reason: string): void {
     const { logger, signals } = this.#parts;
     const id = typeof delivery.message.headers["id"] === "string" ? delivery.message.headers["id"] : null;
-    logger.error({ queue: delivery.queue, taskId: id ?? undefined }, "%s (queue %s, id %s; kept in the dead-letter store)", reason, delivery.queue, id ?? "unknown");
+    logger.error({ queue: delivery.queue, taskId: id ?? "unknown" }, "%s (queue %s, id %s; kept in the dead-letter store)", reason, delivery.queue, id ?? "unknown");
     if (signals.has("taskRejected")) void signals.send("taskRejected", { id, reason });
-    delivery.reject({ requeue: false, reason }).catch(this.#parts.onSettleError);
+    void this.#parts.interrupted
+      .refused(delivery.message, reason)
+      .catch((error: unknown) => logger.warn("the reason could not be stored as a result: %s", textOf(error)))
+      .then(() => delivery.reject({ requeue: false, reason }))
+      .catch(this.#parts.onSettleError);
   }
 }
 

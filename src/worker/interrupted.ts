@@ -1,12 +1,12 @@
 import type { ResultBackend } from "../backend/backend.ts";
-import type { ResultRecord } from "../backend/record.ts";
-import { NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
+import { InvalidTaskError, NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
 import type { Ended, FollowUp } from "../execution/follow-up.ts";
 import type { Interrupted as InterruptedOutcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, type WireError } from "../protocol/exception.ts";
 import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
-import { createTaskMeta } from "../protocol/task-meta.ts";
+import type { Message } from "../protocol/message.ts";
+import { createTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
 import { encodeRecord } from "../backend/record.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { Task } from "../task/task.ts";
@@ -62,6 +62,21 @@ export class Interrupted {
     await this.#store(message, "FAILURE", encodeError(new NotRegistered(message.headers.task)));
   }
 
+  /** A message that is no sound task message, as far as it says whose result it would be. */
+  async refused(message: Message, reason: string): Promise<void> {
+    const { id, ignore_result } = message.headers;
+    if (typeof id !== "string" || id === "" || ignore_result === true) return;
+    const meta = createTaskMeta({
+      task_id: id,
+      status: "FAILURE",
+      result: encodeError(new InvalidTaskError(reason)),
+      traceback: null,
+      children: [],
+      date_done: formatIso(new Date()),
+    });
+    await this.#keep(meta, message.properties);
+  }
+
   async #revoked(message: TaskMessage, error: WireError): Promise<void> {
     if (message.headers.ignore_result !== true) await this.#store(message, "REVOKED", error);
     await this.#parts.followUp.revoked(await this.#open(message), error);
@@ -79,10 +94,14 @@ export class Interrupted {
       ...(headers.group === null ? {} : { group_id: headers.group }),
       ...(headers.parent_id === null ? {} : { parent_id: headers.parent_id }),
     });
-    const record: ResultRecord = await encodeRecord(meta, {
+    await this.#keep(meta, properties);
+  }
+
+  async #keep(meta: TaskMeta, properties: Message["properties"]): Promise<void> {
+    const record = await encodeRecord(meta, {
       serializer: this.#parts.resultSerializer,
-      replyTo: properties.reply_to ?? null,
-      correlationId: properties.correlation_id ?? null,
+      replyTo: typeof properties.reply_to === "string" ? properties.reply_to : null,
+      correlationId: typeof properties.correlation_id === "string" ? properties.correlation_id : null,
     });
     await (await this.#parts.backend()).store(record);
   }

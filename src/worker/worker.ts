@@ -15,6 +15,8 @@ import { cpuCount } from "../system/cpu-count.ts";
 import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
+import { codename, version } from "../version.ts";
+import { platformName } from "../system/platform.ts";
 import { banner } from "./banner.ts";
 import { Connection } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
@@ -246,7 +248,7 @@ export class Worker {
     let { topology } = this.#app;
     if (queues && queues.length > 0) topology = topology.select(queues);
     if (excludeQueues && excludeQueues.length > 0) topology = topology.deselect(excludeQueues);
-    return [...topology.queues.values()];
+    return [...topology.consumed.values()];
   }
 
   async #purge(broker: Broker, queues: readonly Queue[]): Promise<void> {
@@ -260,21 +262,22 @@ export class Worker {
   }
 
   #printBanner(broker: Broker, queues: readonly Queue[], pool: Pool, concurrency: number): void {
-    const level = parseLogLevel(this.#options.loglevel ?? "WARNING");
-    process.stdout.write(
-      `${banner({
-        nodename: this.hostname,
-        appName: this.#app.main,
-        transport: broker.displayUrl,
-        results: this.#app.displayBackend,
-        concurrency: String(concurrency),
-        pool: pool.kind,
-        taskEvents: this.#options.taskEvents ?? false,
-        queues,
-        tasks: level === "info" || level === "debug" ? this.#app.tasks.names({ builtins: level === "debug" }) : null,
-        now: new Date(),
-      })}\n`,
-    );
+    const text = banner({
+      hostname: this.hostname,
+      version: `${version} (${codename})`,
+      platform: platformName(),
+      now: new Date(),
+      app: this.#app.main,
+      transport: broker.displayUrl,
+      results: this.#app.displayBackend,
+      concurrency,
+      pool: pool.kind,
+      taskEvents: this.#options.taskEvents ?? false,
+      queues,
+      tasks: this.#app.tasks.names({ builtins: true }),
+      loglevel: this.#options.loglevel ?? "WARNING",
+    });
+    process.stdout.write(`${text}\n`);
   }
 
   #goCold(): void {
