@@ -157,7 +157,7 @@ async function main() {
   } finally {
     await services?.[Symbol.asyncDispose]();
     const left = processes.processesWith(`TQ_TEST_RUN=${basename(folder)}`);
-    for (const { pid, command } of left) problem(`left running: process ${pid} (${command})`);
+    if (!interrupted) for (const { pid, command } of left) problem(`left running: process ${pid} (${command})`);
     processes.killAll(left);
     rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
