@@ -24,7 +24,7 @@ export interface BackendFixture {
   /** A further backend object on the same store, as another process would have. */
   connect(overrides?: Partial<BackendOptions>): Promise<ResultBackend>;
   readonly capabilities?: Partial<BackendCapabilities>;
-  dispose(): Promise<void>;
+  dispose(): PromiseLike<void>;
 }
 
 /** A meta as a worker would make it; a SUCCESS with the result given unless told otherwise. */

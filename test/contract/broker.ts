@@ -30,7 +30,7 @@ export interface BrokerFixture {
   readonly capabilities?: Partial<BrokerCapabilities>;
   /** What `kill -9` of the process around this broker would do: nothing is given back, nothing said. */
   abandon(broker: Broker): Promise<void>;
-  dispose(): Promise<void>;
+  dispose(): PromiseLike<void>;
 }
 
 /** A message as tests send it: the body is text or bytes, everything else may be replaced. */

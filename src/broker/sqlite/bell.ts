@@ -1,0 +1,2 @@
+/** The bell rung when messages may be taken, or are parked. */
+export const bell = "messages";

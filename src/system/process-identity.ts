@@ -1,0 +1,53 @@
+import { readFileSync, readlinkSync } from "node:fs";
+import { hostname } from "node:os";
+
+/** Names one process for good, so that others can tell whether it is still there. */
+export interface ProcessIdentity {
+  /** The running system and the space its process ids belong to: only there does `pid` mean something. */
+  readonly machine: string;
+  readonly pid: number;
+  /** When it started, as the system counts; empty where the system does not tell. */
+  readonly started: string;
+}
+
+/** This process. */
+export function thisProcess(): ProcessIdentity {
+  return { machine: thisMachine(), pid: process.pid, started: startOf(process.pid) ?? "" };
+}
+
+/**
+ * Whether that process is there: "dead" and "alive" are certain, as a process id taken over by
+ * another process is seen. "unknown" when it belongs to another machine or container, or when
+ * the system does not say when its processes started.
+ */
+export function livenessOf(identity: ProcessIdentity, here: ProcessIdentity): "alive" | "dead" | "unknown" {
+  if (identity.machine !== here.machine) return "unknown";
+  try {
+    process.kill(identity.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH" ? "dead" : "unknown";
+  }
+  if (identity.started === "") return "unknown";
+  const started = startOf(identity.pid);
+  return started === identity.started ? "alive" : "dead";
+}
+
+function thisMachine(): string {
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return `${boot}/${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}
+
+/** Field 22 of the process's stat, counted after the name, which may have blanks. A zombie has ended. */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,105 @@
+import { closeSync, constants, type FSWatcher, fstatSync, ftruncateSync, openSync, watch, writeSync } from "node:fs";
+
+/** Bytes after which the file of a bell begins anew. */
+const largest = 4096;
+
+/**
+ * A file that is written to when there is news in the database, and watched by whoever waits
+ * for it: wakes a sleeping process within a millisecond and costs nothing while nobody rings.
+ * Where the system does not tell of changes, or can watch no more files, a look at the
+ * database's own counter every `pollMs` milliseconds takes its place.
+ */
+export class Bell {
+  readonly #path: string;
+  readonly #pollMs: number;
+  readonly #version: () => number;
+  readonly #listeners = new Set<() => void>();
+  #file: number | undefined;
+  #size = 0;
+  #watcher: FSWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #seen = 0;
+
+  constructor(path: string, pollMs: number, version: () => number) {
+    this.#path = path;
+    this.#pollMs = pollMs;
+    this.#version = version;
+  }
+
+  /** Wakes the listeners here and in other processes. Never throws: the poll would wake them too. */
+  ring(): void {
+    for (const listener of this.#listeners) listener();
+    try {
+      this.#file ??= this.#open();
+      if (this.#size >= largest) {
+        ftruncateSync(this.#file, 0);
+        this.#size = 0;
+      }
+      this.#size += writeSync(this.#file, "!");
+    } catch {
+      this.#closeFile();
+    }
+  }
+
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#listeners.size === 1) this.#start();
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#stop();
+    };
+  }
+
+  close(): void {
+    this.#listeners.clear();
+    this.#stop();
+    this.#closeFile();
+  }
+
+  #start(): void {
+    this.#seen = this.#version();
+    this.#poll();
+    try {
+      this.#file ??= this.#open();
+      this.#watcher = watch(this.#path, () => this.#wake());
+      this.#watcher.on("error", () => this.#unwatch());
+    } catch {
+      this.#unwatch();
+    }
+  }
+
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#unwatch();
+  }
+
+  #poll(): void {
+    this.#timer = setTimeout(() => {
+      const version = this.#version();
+      if (version !== this.#seen) this.#wake();
+      this.#seen = version;
+      this.#poll();
+    }, this.#pollMs);
+  }
+
+  #wake(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #open(): number {
+    const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+    const file = openSync(this.#path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600);
+    this.#size = fstatSync(file).size;
+    return file;
+  }
+
+  #unwatch(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+  }
+
+  #closeFile(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+}
