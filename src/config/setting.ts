@@ -55,15 +55,6 @@ export function notYet<Value, Input = Value>(
   return setting(rule, fallback, doc, { ...details, honoured: false });
 }
 
-/** A setting of ours that Celery does not have. */
-export function ownSetting<Value, Input = Value>(
-  rule: Rule<Value, Input>,
-  fallback: NoInfer<Value>,
-  doc: string,
-): Setting<Value, Input> {
-  return setting(rule, fallback, doc, { own: true });
-}
-
 /** What the program reads from a setting. */
 export type ValueOf<S> = S extends Setting<infer Value, infer _> ? Value : never;
 

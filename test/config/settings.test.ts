@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { toCamelCase, toSnakeCase } from "../../src/config/names.ts";
 import {
@@ -98,4 +99,14 @@ test("both spellings and no other mean a setting", () => {
   for (const name of ["__proto__", "constructor", "toString", "", "hasOwnProperty"]) {
     expect(settingNamed(name)).toBeNull();
   }
+});
+
+test("what counts as honoured is read somewhere, by its name", () => {
+  const source = new URL("../../src/", import.meta.url).pathname;
+  const text = readdirSync(source, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts") && (!file.startsWith("config/") || file === "config/effective.ts"))
+    .map((file) => readFileSync(join(source, file), "utf8"))
+    .join("\n");
+  const words = new Set(text.match(/\w+/g));
+  expect(settingKeys.filter((key) => definitionOf(key).honoured && !words.has(key))).toEqual([]);
 });

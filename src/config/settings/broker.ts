@@ -1,5 +1,5 @@
 /** `broker_*`: how messages are reached. */
-import { anything, bool, integer, name, nullable, number, oneOf, options, seconds, text } from "../parse.ts";
+import { bool, integer, name, nullable, number, oneOf, options, seconds, text } from "../parse.ts";
 import { brokerUrls } from "../policies.ts";
 import { notYet, setting } from "../setting.ts";
 import { useSsl } from "../tls.ts";
@@ -19,10 +19,10 @@ export const brokerSettings = {
   ),
   brokerConnectionMaxRetries: setting(nullable(integer(0)), 100, "Attempts before giving up; null and 0 mean never."),
   brokerChannelErrorRetry: notYet(bool, false, "Treat errors of a channel like a lost connection."),
-  brokerFailoverStrategy: notYet(
-    nullable(anything),
+  brokerFailoverStrategy: setting(
+    nullable(oneOf("round-robin", "shuffle")),
     null,
-    "Order in which failover URLs are tried: round-robin, shuffle or a function.",
+    "Order in which failover URLs are tried; null means round-robin.",
   ),
   brokerHeartbeat: setting(nullable(number(0)), 120, "Seconds between AMQP heartbeats; null lets the server choose."),
   brokerHeartbeatCheckrate: notYet(number(0), 3, "Checks per heartbeat."),

@@ -41,7 +41,7 @@ export const taskSettings = {
     old: "CELERY_EAGER_PROPAGATES_EXCEPTIONS",
   }),
   taskIgnoreResult: setting(bool, false, "Do not store results."),
-  taskStoreEagerResult: notYet(bool, false, "Store results of eager tasks too."),
+  taskStoreEagerResult: setting(bool, false, "Store results of eager tasks too."),
   taskProtocol: notYet(oneOfNumbers(1, 2), 2, "Version of task messages sent.", { old: "CELERY_TASK_PROTOCOL" }),
   taskPublishRetry: setting(bool, true, "Try again when a message cannot be published.", {
     old: "CELERY_TASK_PUBLISH_RETRY",
@@ -58,10 +58,10 @@ export const taskSettings = {
     old: "CELERY_SEND_TASK_SENT_EVENT",
   }),
   taskSerializer: setting(name, "json", "Serializer of task messages.", { old: "CELERY_TASK_SERIALIZER" }),
-  taskSoftTimeLimit: notYet(nullable(seconds), null, "Seconds after which a task is asked to stop.", {
+  taskSoftTimeLimit: setting(nullable(seconds), null, "Seconds after which a task is asked to stop.", {
     old: "CELERYD_TASK_SOFT_TIME_LIMIT",
   }),
-  taskTimeLimit: notYet(nullable(seconds), null, "Seconds after which the child running a task is killed.", {
+  taskTimeLimit: setting(nullable(seconds), null, "Seconds after which the child running a task is killed.", {
     old: "CELERYD_TASK_TIME_LIMIT",
   }),
   taskStoreErrorsEvenIfIgnored: setting(bool, false, "Store failures of tasks whose results are ignored."),

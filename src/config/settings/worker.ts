@@ -1,8 +1,11 @@
 /** `worker_*`: the daemon that runs tasks. */
 import { bool, bytes, integer, kibibytes, name, nullable, number, oneOf, seconds, text } from "../parse.ts";
 import { logLevel } from "../policies.ts";
-import { notYet, ownSetting, setting } from "../setting.ts";
+import { notYet, setting } from "../setting.ts";
 import { daemonSettings } from "./daemon.ts";
+
+/** Not of Celery. */
+const own = { own: true } as const;
 
 export const workerSettings = {
   workerAgent: notYet(nullable(name), null, "Class of an agent started with the worker."),
@@ -16,7 +19,7 @@ export const workerSettings = {
   workerEnableSoftShutdownOnIdle: notYet(bool, false, "Soft shutdown also when no task runs."),
   workerConcurrency: setting(nullable(integer(1)), null, "Children, or tasks at once; null means one for each CPU."),
   workerConsumer: notYet(name, "celery.worker.consumer:Consumer", "Class that consumes messages."),
-  workerDirect: setting(bool, false, "A queue of its own for each worker: <node name>.dq2.", {
+  workerDirect: notYet(bool, false, "A queue of its own for each worker: <node name>.dq2.", {
     old: "CELERY_WORKER_DIRECT",
   }),
   workerDisableRateLimits: notYet(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
@@ -24,19 +27,19 @@ export const workerSettings = {
   workerEnableRemoteControl: notYet(bool, true, "Listen to inspect and control commands.", {
     old: "CELERY_ENABLE_REMOTE_CONTROL",
   }),
-  workerHijackRootLogger: setting(bool, true, "Take over the logging set up before."),
+  workerHijackRootLogger: notYet(bool, true, "Take over the logging set up before."),
   workerLogColor: setting(nullable(bool), null, "Colour the log; null means when it goes to a terminal."),
   workerLogFormat: setting(
     text,
     "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
     "Form of a line of the log.",
   ),
-  workerLostWait: setting(seconds, 10, "Seconds to wait for a lost child before its task counts as lost.", {
+  workerLostWait: notYet(seconds, 10, "Seconds to wait for a lost child before its task counts as lost.", {
     old: "CELERYD_WORKER_LOST_WAIT",
   }),
-  workerMaxMemoryPerChild: notYet(nullable(kibibytes), null, "KiB of memory after which a child is replaced."),
-  workerMaxTasksPerChild: notYet(nullable(integer(1)), null, "Tasks after which a child is replaced."),
-  workerPool: setting(name, "prefork", "Kind of pool."),
+  workerMaxMemoryPerChild: setting(nullable(kibibytes), null, "KiB of memory after which a child is replaced."),
+  workerMaxTasksPerChild: setting(nullable(integer(1)), null, "Tasks after which a child is replaced."),
+  workerPool: notYet(name, "prefork", "Kind of pool."),
   workerPoolPutlocks: notYet(bool, true, "Hand a task to the pool only when there is room."),
   workerPoolRestarts: notYet(bool, false, "Allow the pool_restart command."),
   workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),
@@ -57,15 +60,16 @@ export const workerSettings = {
   ),
   workerTimer: notYet(nullable(name), null, "Class of the timer."),
   workerTimerPrecision: notYet(number(0), 1, "Most seconds the timer sleeps."),
-  workerDetectQuorumQueues: setting(bool, true, "Adapt prefetching on RabbitMQ when there are quorum queues."),
+  workerDetectQuorumQueues: notYet(bool, true, "Adapt prefetching on RabbitMQ when there are quorum queues."),
 
   ...daemonSettings("worker"),
 
-  workerUnknownTasks: ownSetting(
+  workerUnknownTasks: notYet(
     oneOf("deadletter", "discard"),
     "deadletter",
     "What becomes of a message whose task is not known here.",
+    own,
   ),
-  workerMaxCrashes: ownSetting(integer(1), 3, "Children one task may kill before it goes to the dead letters."),
-  workerMaxBodySize: ownSetting(bytes, 128 * 2 ** 20, "Bytes a message's body may have; larger ones are refused."),
+  workerMaxCrashes: notYet(integer(1), 3, "Children one task may kill before it goes to the dead letters.", own),
+  workerMaxBodySize: setting(bytes, 128 * 2 ** 20, "Bytes a message's body may have; larger ones are refused.", own),
 };
