@@ -52,36 +52,58 @@ export function createRouter(settings: RouterSettings, topology: Topology = crea
   const steps = (settings.taskRoutes ?? []).map(lookupOf);
   return {
     route(options, taskName, args, kwargs, task) {
-      const call = { ...present(taskOptions(task)), ...present(options) };
+      const call: Record<string, unknown> = {};
+      if (task !== undefined) addTaskOptions(call, task);
+      addPresent(call, options);
       const found = firstRoute(steps, taskName, args, kwargs, call, task);
-      const merged: Record<string, unknown> = { ...found, ...call };
-      const { queue: wanted, exchange, exchange_type: type, routing_key: key, ...rest } = merged;
+      const wanted = call.queue ?? found?.queue;
+      const exchange = call.exchange ?? found?.exchange;
+      const key = call.routing_key ?? found?.routing_key;
+      const type = call.exchange_type ?? found?.exchange_type;
       const queue = queueWanted(wanted, exchange, found !== null, settings, topology);
       const address = addressOf(queue, textOf(exchange), textOf(key), typeOf(type), settings);
+      const rest: Record<string, unknown> = {};
+      if (found !== null) addPresent(rest, found, answered);
+      addPresent(rest, call, answered);
       return { queue: queue === null || isBroadcast(queue) ? null : queue, address, options: rest };
     },
   };
 }
 
+/** The options of routing: what a resolved route answers, and so leaves out of its options. */
+const answered: ReadonlySet<string> = new Set(["queue", "exchange", "exchange_type", "routing_key"]);
+
 /** A task's own word on routing, under wire names. */
-const taskOptions = (task: RoutedTask | undefined): Record<string, unknown> =>
-  task === undefined
-    ? {}
-    : {
-        queue: task.options.queue,
-        exchange: task.options.exchange,
-        routing_key: task.options.routingKey,
-        priority: task.options.priority,
-      };
+function addTaskOptions(target: Record<string, unknown>, task: RoutedTask): void {
+  const { queue, exchange, routingKey, priority } = task.options;
+  if (queue) target.queue = queue;
+  if (exchange) target.exchange = exchange;
+  if (routingKey) target.routing_key = routingKey;
+  if (priority !== null && priority !== undefined) target.priority = priority;
+}
 
-const present = (options: RouteOptions): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
+/**
+ * Adds what is neither null nor undefined. Runs for each call, so it makes nothing but the
+ * entries. An option called `__proto__`, which only a message can bring, is left out.
+ */
+function addPresent(target: Record<string, unknown>, source: RouteOptions, without?: ReadonlySet<string>): void {
+  for (const key of Object.keys(source)) {
+    const value = source[key];
+    if (value === null || value === undefined || without?.has(key) || key === "__proto__") continue;
+    target[key] = value;
+  }
+}
 
-type Lookup = RouteFunction;
+type Lookup = (...call: Parameters<RouteFunction>) => RouteOptions | null | undefined;
 
 /** One step of `taskRoutes` as a function; a table asks its exact names first, then its patterns in order. */
 function lookupOf(step: RouteStep): Lookup {
-  if (step.kind === "function") return step.decide;
+  if (step.kind === "function") {
+    return (name, ...call) => {
+      const route = step.decide(name, ...call);
+      return route === null || route === undefined ? null : readRoute(route, `task ${name}`);
+    };
+  }
   const exact = new Map<string, RouteOptions>();
   const patterns: (readonly [RegExp, RouteOptions])[] = [];
   for (const [pattern, route] of step.pairs) {
@@ -95,18 +117,10 @@ function lookupOf(step: RouteStep): Lookup {
 /** Expressions with the flags `g` or `y` would remember where they last matched. */
 const withoutPosition = (pattern: RegExp): RegExp => new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ""));
 
-function firstRoute(
-  steps: readonly Lookup[],
-  taskName: string,
-  args: readonly unknown[],
-  kwargs: Readonly<Record<string, unknown>>,
-  options: RouteOptions,
-  task: RoutedTask | undefined,
-): RouteOptions | null {
-  for (const decide of steps) {
-    const route = decide(taskName, args, kwargs, options, task);
-    if (route === null || route === undefined) continue;
-    return present(readRoute(route, `task ${taskName}`));
+function firstRoute(steps: readonly Lookup[], ...call: Parameters<RouteFunction>): RouteOptions | null {
+  for (const lookup of steps) {
+    const route = lookup(...call);
+    if (route !== null && route !== undefined) return route;
   }
   return null;
 }

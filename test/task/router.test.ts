@@ -187,3 +187,10 @@ test("task names such as __proto__ are routed like any other", () => {
   expect(queueOf({ taskRoutes: { a: "q" } }, "__proto__")).toBe("celery");
   expect(queueOf({ taskRoutes: { a: "q" } }, "constructor")).toBe("celery");
 });
+
+test("an option called __proto__ decides nothing", () => {
+  const options = JSON.parse('{"__proto__": {"queue": "evil", "priority": 9}}');
+  const { queue, options: rest } = routerOf().route(options, "a", [], {});
+  expect(queue?.name).toBe("celery");
+  expect((rest as { priority?: number }).priority).toBeUndefined();
+});
