@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import type { OperationalError } from "../../errors.ts";
 import type { RedisAddress } from "./options.ts";
-import { plainText, type RedisScript } from "./scripts.ts";
+import type { RedisScript } from "./scripts.ts";
 
 /** Makes the error a port promises out of whatever went wrong. `lost` says that the connection is to blame. */
 export type RedisErrorMaker = (message: string, lost: boolean, cause: unknown) => OperationalError;
@@ -97,8 +97,8 @@ export class RedisConnection {
     args: readonly (string | number | Buffer)[],
     answer: "text" | "bytes" = "text",
   ): Promise<Reply> {
-    const text = this.#flags ? script : plainText(script);
-    const sent = this.#send<Reply>(answer, "evalsha", [text.sha, keys.length, ...keys, ...args]);
+    const { sha } = this.#fit(script);
+    const sent = this.#send<Reply>(answer, "evalsha", [sha, keys.length, ...keys, ...args]);
     return this.watch(
       sent.catch((error: unknown) => {
         if (messageOf(error).startsWith("NOSCRIPT")) return this.#runText<Reply>(script, keys, args, answer);
@@ -115,14 +115,17 @@ export class RedisConnection {
   ): Promise<Reply> {
     const send = (text: string): Promise<Reply> =>
       this.#send<Reply>(answer, "eval", [text, keys.length, ...keys, ...args]);
-    if (!this.#flags) return send(plainText(script).text);
     try {
-      return await send(script.text);
+      return await send(this.#fit(script).text);
     } catch (error) {
-      if (!/compiling script/i.test(messageOf(error))) throw error;
+      if (!this.#flags || script.older === null || !/compiling script/i.test(messageOf(error))) throw error;
       this.#flags = false;
-      return send(plainText(script).text);
+      return send(script.older.text);
     }
+  }
+
+  #fit(script: RedisScript): RedisScript {
+    return this.#flags ? script : (script.older ?? script);
   }
 
   #send<Reply>(answer: "text" | "bytes", command: string, args: (string | number | Buffer)[]): Promise<Reply> {

@@ -4,34 +4,26 @@ import { createHash } from "node:crypto";
 export interface RedisScript {
   readonly text: string;
   readonly sha: string;
+  /** The same for servers before Redis 7, which know no flags; null when it has none. */
+  readonly older: RedisScript | null;
 }
 
 /**
- * Redis 7 lets a script that frees memory run while memory is full; without the flag a full
- * server could not even be drained. Every script writes the copy before it removes the original,
- * so one refused halfway has lost nothing.
+ * A script that may run while memory is full: it moves or frees what is there. Without the flag a
+ * full server could not even be drained. Each writes the copy before it removes the original, so
+ * one that was refused halfway would have lost nothing.
  */
-const flags = "#!lua flags=allow-oom\n";
-
-/** A script for Redis 7, with its flags. */
 export function redisScript(body: string): RedisScript {
-  return fromText(flags + body.trim());
+  return fromText(`#!lua flags=allow-oom\n${body.trim()}`, plainScript(body));
 }
 
-function fromText(text: string): RedisScript {
-  return { text, sha: createHash("sha1").update(text).digest("hex") };
+/** A script that a server whose memory is full refuses, as it refuses any new value. */
+export function plainScript(body: string): RedisScript {
+  return fromText(body.trim(), null);
 }
 
-const plain = new WeakMap<RedisScript, RedisScript>();
-
-/** The same for servers before Redis 7, which know no flags. */
-export function plainText(script: RedisScript): RedisScript {
-  let found = plain.get(script);
-  if (found === undefined) {
-    found = fromText(script.text.slice(flags.length));
-    plain.set(script, found);
-  }
-  return found;
+function fromText(text: string, older: RedisScript | null): RedisScript {
+  return { text, sha: createHash("sha1").update(text).digest("hex"), older };
 }
 
 const clock = `

@@ -1,0 +1,95 @@
+import { plainScript } from "../../broker/redis/scripts.ts";
+
+/**
+ * Stores results and tells who waits for them, never replacing a SUCCESS.
+ *
+ * KEYS: one for each result. ARGV: seconds they are kept (0: for ever), then the values.
+ * Answers how many were stored.
+ *
+ * Whether what is there is a SUCCESS is seen from its beginning, where every Celery writes the
+ * status, whatever the serializer. Only a document made by hand, with the keys in another order, is decoded.
+ */
+export const storeScript = plainScript(`
+local function isSuccess(key)
+  local start = redis.call('GETRANGE', key, 0, 47)
+  if start == '' then return false end
+  local status = string.match(start, '^{"status":%s*"(%u+)"')
+  if status then return status == 'SUCCESS' end
+  local first = string.byte(start)
+  if first == 123 then
+    local ok, meta = pcall(cjson.decode, redis.call('GET', key))
+    return ok and type(meta) == 'table' and meta.status == 'SUCCESS'
+  end
+  if first == 128 or first >= 129 and first <= 143 or first == 222 then
+    local _, key = string.find(start, 'status', 1, true)
+    local value = key and string.find(start, 'SUCCESS', key + 1, true)
+    return value ~= nil and value - key <= 9
+  end
+  local text = '\\n' .. redis.call('GET', key) .. '\\n'
+  return string.find(text, '\\nstatus: SUCCESS\\n', 1, true) ~= nil
+end
+
+local stored = 0
+for i = 1, #KEYS do
+  local key, value = KEYS[i], ARGV[i + 1]
+  if not isSuccess(key) then
+    if ARGV[1] == '0' then
+      redis.call('SET', key, value)
+    else
+      redis.call('SETEX', key, ARGV[1], value)
+    end
+    redis.call('PUBLISH', key, value)
+    stored = stored + 1
+  end
+end
+return stored
+`);
+
+/**
+ * Counts a part of a chord in, once per task, and hands all parts to the one that was the last.
+ *
+ * KEYS: j, t, s, counted. ARGV: task id, member, score, "1" when ordered, seconds all is kept (0:
+ * for ever), a name for this call, seconds after which the one that fired may ask again.
+ * Answers false, or the parts with their scores (a list's parts without).
+ *
+ * The call's name makes it safe to send again when its answer was lost with the connection. That
+ * the one who fired may ask again later makes up for a process that died between being told and
+ * sending the body: its task comes again, and without that nobody would ever send it.
+ */
+export const chordPartScript = plainScript(`
+local j, t, s, counted = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local task, member, score, ordered, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', ARGV[5]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local function parts()
+  if ordered then return redis.call('ZRANGE', j, 0, -1, 'WITHSCORES') end
+  return redis.call('LRANGE', j, 0, -1)
+end
+
+if redis.call('HSETNX', counted, 'task:' .. task, '1') == 0 then
+  local fired = redis.call('HMGET', counted, 'fired:by', 'fired:call', 'fired:at')
+  if fired[1] ~= task or redis.call('EXISTS', s) == 0 then return false end
+  if fired[2] ~= ARGV[6] and now - tonumber(fired[3]) < tonumber(ARGV[7]) then return false end
+  redis.call('HSET', counted, 'fired:call', ARGV[6], 'fired:at', string.format('%.6f', now))
+  return parts()
+end
+
+local count
+if ordered then
+  redis.call('ZADD', j, score, member)
+  count = redis.call('ZCARD', j)
+else
+  redis.call('RPUSH', j, member)
+  count = redis.call('LLEN', j)
+end
+local added = tonumber(redis.call('GET', t) or '0')
+local size = redis.call('GET', s)
+if seconds ~= '0' then
+  for _, key in ipairs({j, t, s}) do redis.call('EXPIRE', key, seconds) end
+end
+redis.call('EXPIRE', counted, seconds ~= '0' and seconds or '604800')
+if not size or count ~= tonumber(size) + added then return false end
+redis.call('HSET', counted, 'fired:by', task, 'fired:call', ARGV[6], 'fired:at', string.format('%.6f', now))
+return parts()
+`);

@@ -1,0 +1,80 @@
+import { type Deferred, deferred } from "../../broker/redis/deferred.ts";
+import type { RedisLink } from "./link.ts";
+import { storeScript } from "./scripts.ts";
+
+/** Results and bytes one script call carries. */
+const recordsAtOnce = 200;
+const bytesAtOnce = 1 << 20;
+/** Calls under way before results wait to travel together. */
+const callsAtOnce = 2;
+
+interface Waiting {
+  readonly key: string;
+  readonly value: string | Buffer;
+  readonly done: Deferred<void>;
+}
+
+/**
+ * Stores results, those of one tick in one script call; while calls are under way, what comes
+ * meanwhile gathers for the next.
+ */
+export class Storing {
+  readonly #link: RedisLink;
+  readonly #seconds: number;
+  #waiting: Waiting[] = [];
+  #scheduled = false;
+  #underWay = 0;
+
+  /** `seconds` a result is kept; 0 is for ever. */
+  constructor(link: RedisLink, seconds: number) {
+    this.#link = link;
+    this.#seconds = seconds;
+  }
+
+  store(key: string, value: string | Buffer): Promise<void> {
+    const done = deferred<void>();
+    this.#waiting.push({ key, value, done });
+    this.#schedule();
+    return done.promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#underWay >= callsAtOnce) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      while (this.#waiting.length > 0 && this.#underWay < callsAtOnce) this.#send(this.#nextBatch());
+    });
+  }
+
+  #nextBatch(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { value } of this.#waiting) {
+      bytes += value.length;
+      if (count > 0 && (count >= recordsAtOnce || bytes > bytesAtOnce)) break;
+      count += 1;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  #send(batch: Waiting[]): void {
+    this.#underWay += 1;
+    const keys = batch.map(({ key }) => key);
+    const args = [this.#seconds, ...batch.map(({ value }) => value)];
+    this.#link
+      .use((connection) => connection.run(storeScript, keys, args))
+      .then(
+        () => {
+          for (const { done } of batch) done.resolve();
+        },
+        (error: unknown) => {
+          for (const { done } of batch) done.reject(error);
+        },
+      )
+      .finally(() => {
+        this.#underWay -= 1;
+        if (this.#waiting.length > 0) this.#schedule();
+      });
+  }
+}
