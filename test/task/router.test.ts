@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { createTopology } from "../../src/broker/topology.ts";
 import { type RawSettings, resolveSettings } from "../../src/config/resolve.ts";
@@ -14,6 +15,30 @@ function queueOf(
 ): string | undefined {
   return routerOf(runtime).route(options, name, [], {}, task).queue?.name;
 }
+
+/** Configurations and calls with the way Celery 5.6's own router and sender chose for them. */
+const celerys = JSON.parse(readFileSync(new URL("../config/celery-routes.json", import.meta.url), "utf8")) as {
+  conf: RawSettings;
+  options: Record<string, unknown>;
+  task: string;
+  exchange: string;
+  routingKey: string;
+  type: string;
+  queue: object | null;
+}[];
+
+test.each(celerys)("$conf sends $task with $options where Celery sends it", (one) => {
+  const { queue, address } = routerOf(one.conf).route(one.options, one.task, [], {});
+  expect(address).toEqual({ exchange: one.exchange, routingKey: one.routingKey, type: one.type });
+  const declared = queue && {
+    name: queue.name,
+    arguments: queue.arguments,
+    exchange: queue.exchange.name,
+    exchangeType: queue.exchange.type,
+    routingKey: queue.routingKey,
+  };
+  expect(declared).toEqual(one.queue);
+});
 
 test("a call that nothing routes goes straight to the default queue by the anonymous exchange", () => {
   const { queue, address, options } = routerOf().route({ countdown: 3 }, "a", [], {});
