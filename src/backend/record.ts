@@ -1,4 +1,7 @@
-import type { TaskMeta } from "../protocol/task-meta.ts";
+import { readTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
+import { decodeJson, encodeJson } from "../serialization/json.ts";
+import { decodeBody, loadSerializer } from "../serialization/registry.ts";
+import type { Serializer } from "../serialization/serializer.ts";
 
 /**
  * One result as a store keeps it: the meta already serialized by whoever ran the task, so that
@@ -28,24 +31,41 @@ export interface RecordOptions {
 /** The body of a record as a store hands it back. */
 export type StoredBody = Pick<ResultRecord, "contentType" | "contentEncoding" | "body" | "binary">;
 
-/** Serializes a meta. Throws `EncodeError` for what the serializer cannot write. */
+/**
+ * Serializes a meta: at once when the serializer's code is loaded, as json's always is. Throws or
+ * rejects with `EncodeError` for what the serializer cannot write.
+ */
 export function encodeRecord(meta: TaskMeta, options: RecordOptions): ResultRecord | Promise<ResultRecord> {
-  return {
-    taskId: meta.task_id,
-    state: meta.status,
-    contentType: "application/json",
-    contentEncoding: "utf-8",
-    body: JSON.stringify(meta),
-    binary: false,
-    replyTo: options.replyTo,
-    correlationId: options.correlationId,
-  };
+  if (options.serializer === "json") {
+    const text = { contentType: "application/json", contentEncoding: "utf-8", body: encodeJson(meta), binary: false };
+    return recordOf(meta, text, options);
+  }
+  return loadSerializer(options.serializer).then((serializer) => recordOf(meta, bodyBy(serializer, meta), options));
+}
+
+function recordOf(meta: TaskMeta, stored: StoredBody, { replyTo, correlationId }: RecordOptions): ResultRecord {
+  return { taskId: meta.task_id, state: meta.status, ...stored, replyTo, correlationId };
+}
+
+function bodyBy(serializer: Serializer, meta: TaskMeta): StoredBody {
+  const { contentType, contentEncoding } = serializer;
+  const bytes = serializer.encode(meta);
+  const binary = contentEncoding !== "utf-8";
+  const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(binary ? "base64" : "utf8");
+  return { contentType, contentEncoding, body, binary };
 }
 
 /**
- * The meta of a stored body. Rejects with `ContentDisallowed` when `accept` does not have its
- * content type, and with `DecodeError` when it is not what the type says.
+ * The meta of a stored body; `taskId` is what it is filed under, in case the body does not say.
+ * Rejects with `ContentDisallowed` when `accept` does not have its content type, and with
+ * `DecodeError` when it is not what the type says.
  */
-export async function decodeRecord(stored: StoredBody, _accept: ReadonlySet<string>): Promise<TaskMeta> {
-  return JSON.parse(stored.body) as TaskMeta;
+export async function decodeRecord(stored: StoredBody, accept: ReadonlySet<string>, taskId = ""): Promise<TaskMeta> {
+  const { contentType, contentEncoding, body, binary } = stored;
+  if (contentType === "application/json" && !binary && accept.has(contentType)) {
+    return readTaskMeta(decodeJson(body), taskId);
+  }
+  const base64 = binary ? body : Buffer.from(body, "utf8").toString("base64");
+  const value = await decodeBody({ headers: {}, contentType, contentEncoding, body: base64 }, accept);
+  return readTaskMeta(value, taskId);
 }

@@ -134,7 +134,7 @@ export class SqliteBroker implements Broker {
   }
 
   close(): Promise<void> {
-    this.#closing !== undefined ??= this.#close();
+    this.#closing ??= this.#close();
     return this.#closing;
   }
 
@@ -222,7 +222,9 @@ export class SqliteBroker implements Broker {
   }
 
   #notOpen(): BrokerConnectionError {
-    return new BrokerConnectionError(`${this.displayUrl} is ${this.#closing !== undefined ? "closed" : "not connected yet"}`);
+    return new BrokerConnectionError(
+      `${this.displayUrl} is ${this.#closing !== undefined ? "closed" : "not connected yet"}`,
+    );
   }
 }
 

@@ -1,14 +1,17 @@
 import type { Message } from "../../protocol/message.ts";
+import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
 
-/** Everything of a message but its body, as the file keeps it. Throws `TypeError` for what JSON cannot write. */
+type HeadParts = [Message["headers"], Message["properties"], string, string];
+
+/** Everything of a message but its body, as the file keeps it. Throws `EncodeError` for what JSON cannot write. */
 export function writeHead(message: Message): string {
-  return JSON.stringify([message.headers, message.properties, message.contentType, message.contentEncoding]);
+  return writeWireJson([message.headers, message.properties, message.contentType, message.contentEncoding]);
 }
 
 /** The message again. A head that cannot be read gives what makes it damaged and an empty message around the body. */
 export function readHead(head: string, body: string): { readonly message: Message; readonly damage: string | null } {
   try {
-    const [headers, properties, contentType, contentEncoding] = JSON.parse(head);
+    const [headers, properties, contentType, contentEncoding] = parseWireJson(head) as HeadParts;
     return { message: { headers, properties, contentType, contentEncoding, body }, damage: null };
   } catch (error) {
     const message = { headers: {}, properties: {}, contentType: "", contentEncoding: "", body };

@@ -90,13 +90,13 @@ export class SqliteSubscription implements Subscription {
   }
 
   close(): Promise<void> {
-    this.#closing !== undefined ??= this.#close();
+    this.#closing ??= this.#close();
     return this.#closing;
   }
 
   /** Ends it as a killed process would: nothing is given back and nothing said. For tests of what others then do. */
   abandon(): void {
-    this.#closing !== undefined ??= Promise.resolve();
+    this.#closing ??= Promise.resolve();
     this.#stopListening();
     this.#parts.keeper.remove(this.#parts.id);
     this.#parts.onClosed(this);
