@@ -1,4 +1,4 @@
-import type { CommandModule } from "./main.ts";
+import type { CommandModule } from "./command.ts";
 import { addOptions, instant, jsonArray, jsonObject, type OptionSpecs, seconds, secondsOrInstant } from "./options.ts";
 import { optionsFor, withApp } from "./session.ts";
 

@@ -1,19 +1,11 @@
 import { Command, CommanderError } from "commander";
 import { EX_OK } from "../system/exit-codes.ts";
 import { codename, version } from "../version.ts";
+import type { CommandModule } from "./command.ts";
 import { configureHelp } from "./help.ts";
 import { addOptions, readOptions } from "./options.ts";
 import { createOutput, reportError } from "./output.ts";
-import { globalOptions, type Session } from "./session.ts";
-
-/** A command's module: it adds options and arguments, and gives what is done with them. */
-export interface CommandModule {
-  /** What the command's own help begins with. */
-  readonly description: string;
-  define(command: Command): void;
-  /** Resolves to the exit code. */
-  run(command: Command, session: Session): Promise<number>;
-}
+import { globalOptions } from "./session.ts";
 
 interface CommandEntry {
   readonly summary: string;
@@ -40,8 +32,8 @@ const commands: Readonly<Record<string, CommandEntry>> = {
 
 /**
  * The command `tq`. Resolves to the exit code and never ends the process itself: 0 done, 1 it
- * failed, 2 the command line or the app is wrong, 69 a server cannot be reached, 73 the pidfile
- * is held.
+ * failed, 2 the command line or the app is wrong, 69 a broker or a result store does not serve, 73 the
+ * pidfile is held.
  */
 export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
   // `tq … | head` is no failure.

@@ -11,8 +11,8 @@ export interface OptionSpec<Value = unknown> {
   readonly help?: string;
   /** Heading it stands under. */
   readonly group?: string;
-  /** Environment variables that give it, strongest first; `TQ_<COMMAND>_<OPTION>` always does. */
-  readonly env?: readonly string[];
+  /** Environment variables that give it beside `TQ_<COMMAND>_<OPTION>`, strongest first; `null` for none at all. */
+  readonly env?: readonly string[] | null;
   /** Text → value; throws `InvalidArgumentError` saying what is expected. */
   readonly parse?: (text: string) => Value;
 }
@@ -86,6 +86,7 @@ export function readOptions<Specs extends OptionSpecs>(
 const isSwitch = (spec: OptionSpec): boolean => spec.metavar === undefined;
 
 function readVariable(command: Command, spec: OptionSpec, env: NodeJS.ProcessEnv): unknown {
+  if (spec.env === null) return undefined;
   const variable = [...(spec.env ?? []), variableName(command, spec)].find((name) => env[name]);
   if (variable === undefined) return undefined;
   const text = env[variable] as string;

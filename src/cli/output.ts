@@ -1,12 +1,6 @@
 import { createInterface } from "node:readline/promises";
 import { CommanderError } from "commander";
-import {
-  AppLoadError,
-  BackendConnectionError,
-  BrokerConnectionError,
-  ImproperlyConfigured,
-  TqError,
-} from "../errors.ts";
+import { AppLoadError, ImproperlyConfigured, OperationalError, TqError } from "../errors.ts";
 import { describeError } from "../log.ts";
 import { EX_CANTCREAT, EX_FAILURE, EX_UNAVAILABLE, EX_USAGE } from "../system/exit-codes.ts";
 
@@ -43,7 +37,7 @@ export function createOutput(options: { readonly color: boolean }): Output {
 
 /**
  * Says what went wrong in one message and returns the exit code: 2 for the command line, the
- * settings and the app, 69 when a server cannot be reached, 73 for a pidfile that is held, 1
+ * settings and the app, 69 when a broker or a result store does not serve, 73 for a pidfile that is held, 1
  * for everything else. A stack is shown only when asked for.
  */
 export function reportError(error: unknown, output: Output, options: { readonly traceback: boolean }): number {
@@ -68,7 +62,7 @@ function messageOf(error: unknown, expected: boolean): string {
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof AppLoadError || error instanceof ImproperlyConfigured) return EX_USAGE;
-  if (error instanceof BrokerConnectionError || error instanceof BackendConnectionError) return EX_UNAVAILABLE;
+  if (error instanceof OperationalError) return EX_UNAVAILABLE;
   if (error instanceof TqError && error.code.startsWith("TQ_PIDFILE")) return EX_CANTCREAT;
   return EX_FAILURE;
 }

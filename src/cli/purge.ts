@@ -1,5 +1,5 @@
 import { EX_FAILURE, EX_OK } from "../system/exit-codes.ts";
-import type { CommandModule } from "./main.ts";
+import type { CommandModule } from "./command.ts";
 import { addOptions, commaSeparated, type OptionSpecs } from "./options.ts";
 import { optionsFor, withApp } from "./session.ts";
 

@@ -1,5 +1,5 @@
 import { bugReport } from "../app/report.ts";
-import type { CommandModule } from "./main.ts";
+import type { CommandModule } from "./command.ts";
 import { withApp } from "./session.ts";
 
 /** `tq report`: what a bug report needs to tell, with nothing secret in it. */

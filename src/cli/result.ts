@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { NotRegistered, TimeoutError } from "../errors.ts";
 import { EX_FAILURE, EX_OK } from "../system/exit-codes.ts";
-import type { CommandModule } from "./main.ts";
+import type { CommandModule } from "./command.ts";
 import { addOptions, limit, type OptionSpecs } from "./options.ts";
 import { optionsFor, withApp } from "./session.ts";
 

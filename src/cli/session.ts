@@ -29,7 +29,8 @@ export const globalOptions = {
   noColor: { flags: ["-C", "--no-color"], env: ["NO_COLOR"], help: "No colours." },
   quiet: { flags: ["-q", "--quiet"], help: "Less output." },
   skipChecks: { flags: ["--skip-checks"], help: "Accepted for Celery's sake; there are no checks to skip." },
-  traceback: { flags: ["--traceback"], help: "Show where an error comes from." },
+  // `tq result` takes the flag, and only the flag, for the traceback of the task; see TQ_TRACEBACK in main.ts.
+  traceback: { flags: ["--traceback"], env: null, help: "Show where an error comes from." },
 } as const satisfies OptionSpecs;
 
 export type GlobalValues = OptionValues<typeof globalOptions>;

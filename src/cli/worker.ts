@@ -1,10 +1,11 @@
+import { MessageChannel } from "node:worker_threads";
 import type { Command } from "commander";
 import { ImproperlyConfigured } from "../errors.ts";
 import { logLevelNames } from "../log.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
+import type { CommandModule } from "./command.ts";
 import { parseConfigArguments } from "./config-arguments.ts";
-import type { CommandModule } from "./main.ts";
 import { addOptions, commaSeparated, integer, limit, type OptionSpecs, type OptionValues, oneOf } from "./options.ts";
 import type { Output } from "./output.ts";
 import { openApp, optionsFor } from "./session.ts";
@@ -196,7 +197,14 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     });
     const { Worker } = await import("../worker/worker.ts");
     const worker = new Worker(app, { ...workerOptions(values, session.globals.quiet), appSpec: spec, overrides });
-    return await worker.run();
+    // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
+    const alive = new MessageChannel();
+    alive.port1.ref();
+    try {
+      return await worker.run();
+    } finally {
+      alive.port1.close();
+    }
   },
 };
 

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { compileFunction, constants } from "node:vm";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 // The built files, imported by Node itself: inside the test runner's module graph `import()` of
 // a user's file would go through the runner's own transformation and prove nothing.
@@ -17,6 +17,14 @@ const { findConfigModule, importModule, loadConfigModule, ModuleLoader, privateC
 const { AppLoadError } = await built<typeof import("../../src/errors.ts")>("errors.js");
 
 let cwd: string;
+
+const cache = mkdtempSync(join(tmpdir(), "tq-cache-"));
+vi.stubEnv("XDG_CACHE_HOME", cache);
+
+afterAll(() => {
+  vi.unstubAllEnvs();
+  rmSync(cache, { recursive: true });
+});
 
 beforeEach(() => {
   cwd = realpathSync(mkdtempSync(join(tmpdir(), "tq-load-")));
