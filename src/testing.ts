@@ -6,5 +6,8 @@ import { Tq, type TqOptions } from "./app/app.ts";
  * resolves, and `get()` gives its result or throws its error.
  */
 export function eagerApp(main = "tests", options: TqOptions = {}): Tq {
-  return new Tq(main, { broker: "memory://", backend: "cache+memory://", taskAlwaysEager: true, ...options });
+  const app = new Tq(main, options);
+  // Flags win over the environment: a test must never reach a real broker.
+  app.conf.setFlags({ brokerUrl: "memory://", resultBackend: "cache+memory://", taskAlwaysEager: true });
+  return app;
 }

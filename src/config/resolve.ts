@@ -23,10 +23,10 @@ export interface SettingsLayers {
   readonly defaults?: RawSettings;
   /** The module or object given to `configFromObject()`, or the configuration file. */
   readonly source?: RawSettings;
-  /** See `settingsFromEnvironment`. */
-  readonly environment?: RawSettings;
   /** What the program says: the constructor, assignments, `conf.update()`. */
   readonly runtime?: RawSettings;
+  /** See `settingsFromEnvironment`. It wins over the program, as in Celery: an operator moves an app without editing it. */
+  readonly environment?: RawSettings;
   /** The command line. */
   readonly flags?: RawSettings;
 }
@@ -35,8 +35,8 @@ export interface SettingsLayers {
 const layerNames: readonly (readonly [layer: keyof SettingsLayers, name: string])[] = [
   ["defaults", "the app's defaults"],
   ["source", "the config source"],
-  ["environment", "the environment"],
   ["runtime", "the app"],
+  ["environment", "the environment"],
   ["flags", "the command line"],
 ];
 

@@ -126,7 +126,7 @@ export class Worker {
     const parts = this.#assemble(broker, queues, concurrency);
     this.#parts = parts;
     if (!options.quiet) this.#printBanner(broker, queues, parts.pool, concurrency);
-    for (const notice of app.conf.resolution.notices) this.#logger.warn("%s", notice);
+    for (const notice of [...app.conf.resolution.warnings, ...app.conf.resolution.notices]) this.#logger.warn("%s", notice);
     await app.signals.send("workerInit", { hostname: this.hostname });
     const starting = parts.pool.start();
     starting.catch(() => undefined); // awaited below; meanwhile it must not count as unhandled

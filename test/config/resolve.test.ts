@@ -34,8 +34,8 @@ test("camel case, snake case and the names before Celery 4 mean the same", () =>
 test("a stronger layer wins, whatever the spelling, and leaves the rest alone", () => {
   const settings = resolveSettings({
     flags: { workerConcurrency: 5 },
-    runtime: { worker_concurrency: 4, taskDefaultQueue: "runtime" },
-    environment: { brokerUrl: "redis://environment", taskDefaultQueue: "environment" },
+    environment: { brokerUrl: "redis://environment" },
+    runtime: { worker_concurrency: 4, taskDefaultQueue: "runtime", brokerUrl: "redis://runtime" },
     source: { CELERYD_CONCURRENCY: 2, BROKER_URL: "redis://source", CELERY_TIMEZONE: "Europe/Berlin" },
     defaults: { timezone: "UTC", resultExtended: true },
   });
