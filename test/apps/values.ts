@@ -19,8 +19,7 @@ export function untag(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value);
   const [first] = entries;
-  const make = entries.length === 1 && first ? makers[first[0]] : undefined;
-  if (make && first) return make(first[1] as string);
+  if (entries.length === 1 && first && Object.hasOwn(makers, first[0])) return makers[first[0]]?.(first[1] as string);
   return fromEntries(entries.map(([key, inner]) => [key, untag(inner)]));
 }
 

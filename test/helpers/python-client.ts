@@ -31,7 +31,7 @@ export type PythonOutcome =
 export interface PythonClient extends AsyncDisposable {
   /** Resolves with the ids of the calls, in order, once the broker has them. */
   send(...calls: PythonCall[]): Promise<string[]>;
-  /** Waits up to `timeout` seconds (10) for each result. */
+  /** Waits up to `timeout` seconds (10) for all these results. */
   outcomes(ids: readonly string[], timeout?: number): Promise<PythonOutcome[]>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */

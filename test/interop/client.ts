@@ -10,7 +10,7 @@ export type Outcome = PythonOutcome;
 export interface Client extends AsyncDisposable {
   /** Resolves with the calls' ids, in order, once the broker has them. */
   send(...calls: Call[]): Promise<string[]>;
-  /** Waits up to `timeout` seconds (10) for each result. */
+  /** Waits up to `timeout` seconds (10) for all these results. */
   outcomes(ids: readonly string[], timeout?: number): Promise<Outcome[]>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */

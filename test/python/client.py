@@ -5,6 +5,7 @@ It stays alive for a whole test file, so that a call costs milliseconds and not 
 
 import json
 import sys
+import time
 import traceback
 
 from celery.exceptions import TimeoutError
@@ -56,6 +57,12 @@ def outcome(task_id, timeout, on_message=None):
         }
 
 
+def outcomes(task_ids, timeout):
+    """The outcomes of many calls, which share one deadline."""
+    deadline = time.monotonic() + timeout
+    return [outcome(task_id, max(0.01, deadline - time.monotonic())) for task_id in task_ids]
+
+
 def watch(task_id, timeout):
     """The outcome, and each state that was seen on the way with its data."""
     states = []
@@ -65,7 +72,7 @@ def watch(task_id, timeout):
 
 OPERATIONS = {
     "send": lambda request: [send(call) for call in request["calls"]],
-    "outcomes": lambda request: [outcome(task_id, request["timeout"]) for task_id in request["ids"]],
+    "outcomes": lambda request: outcomes(request["ids"], request["timeout"]),
     "state": lambda request: result_of(request["id"]).state,
     "watch": lambda request: watch(request["id"], request["timeout"]),
 }
