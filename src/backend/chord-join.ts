@@ -1,6 +1,6 @@
 import { ChordError } from "../errors.ts";
 import { PROPAGATE_STATES } from "../protocol/states.ts";
-import { pythonRepr } from "../util/repr.ts";
+import { pythonRepr, pythonStringLiteral } from "../util/repr.ts";
 import type { ChordPart } from "./backend.ts";
 
 /** What the finished members of a chord come to. */
@@ -35,5 +35,10 @@ function exceptionRepr(result: unknown): string {
   if (typeof result !== "object" || result === null || !("exc_type" in result)) return pythonRepr(result);
   const { exc_type, exc_message } = result as { readonly exc_type: unknown; readonly exc_message?: unknown };
   const args = Array.isArray(exc_message) ? exc_message : exc_message === undefined ? [] : [exc_message];
-  return `${String(exc_type)}(${args.map((arg) => pythonRepr(arg)).join(", ")})`;
+  return `${String(exc_type)}(${args.map(argumentRepr).join(", ")})`;
+}
+
+/** Python's own `repr` chooses its quotes; the one for logs does not. */
+function argumentRepr(value: unknown): string {
+  return typeof value === "string" ? pythonStringLiteral(value) : pythonRepr(value);
 }

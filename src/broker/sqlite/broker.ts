@@ -74,7 +74,9 @@ export class SqliteBroker implements Broker {
 
   async publish(message: Message, address: Address): Promise<void> {
     const head = writeHead(message);
-    await this.#use((db, queries) => db.write(() => this.#insert(db, queries, { message, address }, head)));
+    await this.#use((db, queries) =>
+      db.write(() => this.#insert(db, queries, { message, address }, head, this.#route(queries, address))),
+    );
   }
 
   async publishMany(publications: readonly Publication[]): Promise<void> {
@@ -85,8 +87,12 @@ export class SqliteBroker implements Broker {
         const heads = some.map(({ message }) => writeHead(message));
         writes.push(
           db.write(() => {
+            const routes = new Map<string, readonly string[]>();
             for (const [index, publication] of some.entries()) {
-              this.#insert(db, queries, publication, heads[index] as string);
+              const key = JSON.stringify(publication.address);
+              const route = routes.get(key) ?? this.#route(queries, publication.address);
+              routes.set(key, route);
+              this.#insert(db, queries, publication, heads[index] as string, route);
             }
           }),
         );
@@ -169,21 +175,26 @@ export class SqliteBroker implements Broker {
     return { db, queries, keeper };
   }
 
-  /** Inside `write`: one row in each queue the address leads to. */
-  #insert(db: Sqlite, queries: Queries, { message, address }: Publication, head: string): void {
+  /** Inside `write`: one row in each of these queues. */
+  #insert(
+    db: Sqlite,
+    queries: Queries,
+    { message, address }: Publication,
+    head: string,
+    route: readonly string[],
+  ): void {
     const priority = Math.min(9, Math.max(0, Math.trunc(Number(message.properties.priority ?? 0)) || 0));
     const row = { exchange: address.exchange, routingKey: address.routingKey, priority, head, body: message.body };
-    for (const queue of this.#route(queries, address)) queries.insert(queue, row);
+    for (const queue of route) queries.insert(queue, row);
     db.ring(bell);
   }
 
   #route(queries: Queries, address: Address): readonly string[] {
     const { exchange, routingKey } = address;
     if (exchange === "") return [routingKey];
-    const direct = queries.boundQueues(exchange, "direct", routingKey);
     const type = queries.exchangeType(exchange);
-    if (type === "fanout" || type === "topic") return queries.boundQueues(exchange, type, routingKey);
-    if (direct.length > 0) return direct;
+    const bound = type === undefined ? [] : queries.boundQueues(exchange, type, routingKey);
+    if (bound.length > 0 || type === "fanout" || type === "topic") return bound;
     return this.#declareAgain(queries, address) ?? this.#nowhere(address, type !== undefined);
   }
 
