@@ -1,4 +1,4 @@
-import type { Compressor } from "./compression.ts";
+import type { Compressor } from "./compressor.ts";
 
 /** What emscripten exposes of libbzip2. Views of the memory go stale when it grows: take them anew. */
 interface Bzip2Memory {

@@ -1,15 +1,9 @@
 import * as zlib from "node:zlib";
 import { DecodeError, EncodeError, ImproperlyConfigured } from "../errors.ts";
 import { loadBzip2 } from "./bzip2.ts";
+import type { Compressor } from "./compressor.ts";
 import { loadLzma } from "./lzma.ts";
 import { loadZstd } from "./zstd.ts";
-
-/** Bytes to fewer bytes and back. */
-export interface Compressor {
-  compress(bytes: Uint8Array): Uint8Array | Promise<Uint8Array>;
-  /** Throws for anything that is not this format, and as soon as the output would exceed `maxBytes`. */
-  decompress(bytes: Uint8Array, maxBytes: number): Uint8Array | Promise<Uint8Array>;
-}
 
 /** A compressor under its name on the wire, checked and bounded. Only lzma answers with promises. */
 export interface Codec {

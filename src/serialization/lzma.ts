@@ -1,6 +1,6 @@
 import { finished } from "node:stream";
 import { ImproperlyConfigured } from "../errors.ts";
-import type { Compressor } from "./compression.ts";
+import type { Compressor } from "./compressor.ts";
 
 /** What is used of the package. */
 interface LzmaNative {

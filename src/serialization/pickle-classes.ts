@@ -154,7 +154,8 @@ function zoneOffset(zone: unknown): string | undefined {
   const [days = 0, seconds = 0] = delta.args as readonly number[];
   const offset = days * 86_400 + seconds;
   const size = Math.abs(offset);
-  return `${offset < 0 ? "-" : "+"}${digits(Math.floor(size / 3600), 2)}:${digits(Math.floor(size / 60) % 60, 2)}:${digits(size % 60, 2)}`;
+  const rest = size % 60 === 0 ? "" : `:${digits(size % 60, 2)}`;
+  return `${offset < 0 ? "-" : "+"}${digits(Math.floor(size / 3600), 2)}:${digits(Math.floor(size / 60) % 60, 2)}${rest}`;
 }
 
 const exceptionModules: ReadonlySet<string> = new Set([

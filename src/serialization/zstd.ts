@@ -1,5 +1,5 @@
 import * as zlib from "node:zlib";
-import type { Compressor } from "./compression.ts";
+import type { Compressor } from "./compressor.ts";
 
 interface NodeZstd {
   readonly zstdCompressSync?: (bytes: Uint8Array) => Uint8Array;

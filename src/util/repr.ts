@@ -90,13 +90,13 @@ class ReprWriter {
   value(value: unknown, level: number): void {
     switch (typeof value) {
       case "string":
-        return this.#quoted("", value);
+        return this.#quoted(value);
       case "number":
         return this.#plain(pythonNumber(value));
       case "boolean":
         return this.#plain(value ? "True" : "False");
       case "bigint":
-        return this.#plain(bigintText(value, this.#room));
+        return this.#plain(bigintText(value));
       case "undefined":
         return this.#plain("None");
       case "object":
@@ -190,13 +190,12 @@ class ReprWriter {
   }
 
   #bytes(bytes: Uint8Array): void {
-    const seen = bytes.subarray(0, Math.max(this.#room, 0) * 4 + 4);
-    const buffer = Buffer.from(seen.buffer, seen.byteOffset, seen.byteLength);
-    // A character cut in half at the end of what is looked at does not make text binary.
-    let end = buffer.length;
-    if (seen.length < bytes.length) while (end > 0 && (buffer[end - 1] as number) >= 0x80) end -= 1;
-    const whole = buffer.subarray(0, end);
-    this.#quoted("b", isUtf8(whole) ? whole.toString("utf8") : buffer.toString("hex"));
+    if (!this.#fits()) return;
+    const cut = bytes.length > this.#room;
+    const seen = Buffer.from(bytes.buffer, bytes.byteOffset, cut ? this.#room : bytes.byteLength);
+    const shown = isUtf8(seen) ? seen.toString("utf8") : seen.toString("hex");
+    this.text += `b'${shown}${cut ? "..." : ""}'`;
+    this.#room -= cut ? this.#room : characterCount(shown) + 3;
   }
 
   #enter(open: string, close: string): void {
@@ -227,18 +226,30 @@ class ReprWriter {
 
   #plain(token: string): void {
     if (!this.#fits()) return;
-    this.text += token.length >= this.#room ? `${token.slice(0, this.#room)}...` : token;
-    this.#room -= token.length;
+    const shown = token.length >= this.#room ? `${atWord(token.slice(0, this.#room))}...` : token;
+    this.text += shown;
+    this.#room -= shown.length;
   }
 
-  #quoted(prefix: string, text: string): void {
+  #quoted(text: string): void {
     if (!this.#fits()) return;
     const cut = text.length >= this.#room ? firstCharacters(text, this.#room) : undefined;
     const shown = cut ?? text;
-    const safe = prefix === "" && shown.includes("'") ? shown.replaceAll("'", "\\'") : shown;
-    this.text += `${prefix}'${safe}${cut === undefined ? "" : "..."}'`;
-    this.#room -= text.length + 2 + prefix.length;
+    const safe = shown.includes("'") ? shown.replaceAll("'", "\\'") : shown;
+    this.text += `'${safe}${cut === undefined ? "" : "..."}'`;
+    // Cut before quotes are escaped, counted after.
+    this.#room -= cut === undefined ? characterCount(safe) + 2 : this.#room;
   }
+}
+
+/** Without the word the cut went through. */
+function atWord(text: string): string {
+  const space = text.lastIndexOf(" ");
+  return space < 0 ? text : text.slice(0, space);
+}
+
+function characterCount(text: string): number {
+  return /[\ud800-\udfff]/.test(text) ? Array.from(text).length : text.length;
 }
 
 /** The first `count` characters, or undefined when there are fewer: a pair of surrogates counts once, as in Python. */
@@ -249,11 +260,10 @@ function firstCharacters(text: string, count: number): string | undefined {
   return characters.length >= count ? characters.slice(0, count).join("") : undefined;
 }
 
-/** Digits of a bigint; far more than can be shown are not worth the quadratic time they take. */
-function bigintText(value: bigint, room: number): string {
-  const limit = 10n ** BigInt(Math.max(room, 0) + 1);
-  if (value < limit && value > -limit) return String(value);
-  return `${value < 0n ? "-" : ""}${value.toString(16).length * 4}-bit integer`;
+/** Digits of a bigint. As many as nobody reads take quadratic time; then only its size is told. */
+function bigintText(value: bigint): string {
+  const size = value.toString(16).length;
+  return size <= 4000 ? String(value) : `<integer of ${size * 4} bits>`;
 }
 
 function dateRepr(date: Date): string {
