@@ -6,7 +6,7 @@ import { chordBody, chordHeader, createChord, isChord, withParts } from "./chord
 import { endId } from "./freeze.ts";
 import { fromDict, listFromDict } from "./from-dict.ts";
 import { createGroup, groupTasks, isGroup } from "./group.ts";
-import { type Plan, planSignature } from "./plan.ts";
+import { type Call, type Plan, planSignature } from "./plan.ts";
 import { createSignature, type Options, signatureList, textOption, withOptions, without } from "./signature.ts";
 import { addErrbacks, addLinks, endsInGroup, placed, simplify } from "./simplify.ts";
 
@@ -20,6 +20,8 @@ export interface FollowUpOptions {
   readonly newId: () => string;
   /** Priority that followers inherit (`task_inherit_parent_priority`); left out or null: none. */
   readonly priority?: number | null;
+  /** `reply_to` of signatures that are frozen here for the first time. */
+  readonly replyTo?: string | undefined;
 }
 
 const rootOf = (request: EndedTask): string => request.root_id ?? request.id;
@@ -38,8 +40,9 @@ export function planSuccess(
   options: FollowUpOptions,
 ): { readonly plans: readonly Plan[]; readonly children: readonly ResultTuple[] } {
   const inherited = { parent_id: request.id, root_id: rootOf(request), priority: options.priority };
+  const ids = { newId: options.newId, replyTo: options.replyTo };
   const call = (signature: SignatureDict, more: Options = {}): Plan =>
-    planSignature(signature, { args: [retval], options: { ...inherited, ...more }, newId: options.newId });
+    planSignature(signature, { args: [retval], options: { ...inherited, ...more }, ...ids });
 
   const plans = callbackGroups(listFromDict(embed.callbacks, "callbacks")).map((callback) => call(callback));
   const chain = listFromDict(embed.chain, "chain");
@@ -159,6 +162,7 @@ export function planChordBody(
       ...onlyKeys(read.options, "root_id", "parent_id", "priority"),
     },
     newId: options.newId,
+    replyTo: options.replyTo,
   });
 }
 
@@ -231,16 +235,22 @@ export function planReplacement(
     chord,
   });
   const rest = listFromDict(embed.chain, "chain").map((step) => withOptions(step, { ...step.options, ...nesting }));
-  return planSignature(end, {
+  const plan = planSignature(end, {
     options: {
       root_id: rootOf(request),
-      parent_id: request.id,
       priority: options.priority,
       ...nesting,
       ...(rest.length === 0 ? {} : { chain: rest }),
     },
     newId: options.newId,
+    replyTo: options.replyTo,
   });
+  return { ...plan, calls: plan.calls.map((call) => startedBy(request, call)) };
+}
+
+/** Not an option of the plan: the parent of a chord's body is to be the member that completes it. */
+function startedBy(request: EndedTask, call: Call): Call {
+  return { ...call, options: { parent_id: request.id, ...call.options } };
 }
 
 /** The end of a replacement goes by the id of the task replaced: that is the one waited for. */

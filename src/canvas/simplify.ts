@@ -107,18 +107,19 @@ export function endsInGroup(signature: SignatureDict): boolean {
 }
 
 function joinNext(step: SignatureDict, next: SignatureDict): SignatureDict {
-  if (isGroup(step)) return createChord(step, next, chordOptions(step));
+  if (isGroup(step)) return chordOf(step, next);
   const body = simplify(createChain([chordBody(step), next])) as SignatureDict;
   return withParts(step, chordHeader(step), body);
 }
 
 /**
  * A frozen group keeps its id when it becomes a header: the handle given to the caller names
- * it. The body of a chord shares the id of that chord's group, which is taken.
+ * it. But the body of a chord goes by the id of that chord's group, which cannot be opened twice.
  */
-function chordOptions(group: SignatureDict): Options {
-  const id = textOption(group.options, "task_id");
-  return id === undefined || id === group.options.group_id ? {} : { task_id: id };
+function chordOf(group: SignatureDict, body: SignatureDict): SignatureDict {
+  const { id, groupId } = placeOf(group.options);
+  const header = withOptions(group, without(group.options, ...placeOptions));
+  return createChord(header, body, id === undefined || id === groupId ? {} : { task_id: id });
 }
 
 /** Keyword arguments given to a chain or a group, beside those that hold its structure. */
