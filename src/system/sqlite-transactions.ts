@@ -1,5 +1,5 @@
 import { OperationalError } from "../errors.ts";
-import type { Database, Statement } from "./sqlite.ts";
+import type { Database, Statement } from "./sqlite-database.ts";
 
 interface Job {
   readonly work: () => unknown;

@@ -2,25 +2,10 @@ import { closeSync, constants, lstatSync, mkdirSync, openSync, realpathSync } fr
 import { basename, dirname, join, resolve } from "node:path";
 import { OperationalError } from "../errors.ts";
 import { Bell } from "./sqlite-bell.ts";
+import type { Database, Row, SqlValue, Statement } from "./sqlite-database.ts";
 import { Transactions } from "./sqlite-transactions.ts";
 
-/** What SQLite can store and hands back; integers up to 2^53. */
-export type SqlValue = null | number | bigint | string | Uint8Array;
-export type Row = Readonly<Record<string, SqlValue>>;
-
-/** A prepared statement, as `node:sqlite` has it. */
-export interface Statement {
-  run(...values: SqlValue[]): { readonly changes: number | bigint; readonly lastInsertRowid: number | bigint };
-  get(...values: SqlValue[]): Row | undefined;
-  all(...values: SqlValue[]): Row[];
-}
-
-/** A connection, as `node:sqlite` has it. */
-export interface Database {
-  exec(sql: string): void;
-  prepare(sql: string): Statement;
-  close(): void;
-}
+export type { Row, SqlValue, Statement };
 
 export interface SqliteOptions {
   /** Seconds between two looks whether other processes have written, in case the bell is not heard; 0.5. */

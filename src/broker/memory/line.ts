@@ -1,4 +1,4 @@
-import type { Entry } from "./store.ts";
+import type { Entry } from "./entry.ts";
 
 /** The entries waiting in one queue: priority 0 first, each priority in its order. */
 export class Line {

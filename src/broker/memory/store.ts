@@ -2,16 +2,8 @@ import type { Message } from "../../protocol/message.ts";
 import { Heap } from "../../util/heap.ts";
 import { bindingMatches } from "../binding.ts";
 import type { Address, Exchange, Queue } from "../broker.ts";
+import type { Entry } from "./entry.ts";
 import { Line } from "./line.ts";
-
-/** One message in one queue. It is the same object while it waits, is held, parked or dead. */
-export interface Entry {
-  readonly message: Message;
-  readonly address: Address;
-  readonly queue: string;
-  readonly priority: number;
-  redelivered: boolean;
-}
 
 /** An entry rejected without requeue, with why, when and by whom. */
 export interface Dead {

@@ -1,7 +1,8 @@
 import type { Message } from "../../protocol/message.ts";
 import type { Address, Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
 import { bytesOfBase64, damageOfSize } from "../damage.ts";
-import type { Entry, MemoryStore } from "./store.ts";
+import type { Entry } from "./entry.ts";
+import type { MemoryStore } from "./store.ts";
 
 /** Deliveries handed over before others get their turn. */
 const batch = 100;
