@@ -25,9 +25,25 @@ const variants = {
 function message(n) {
   const id = randomUUID();
   const headers = {
-    lang: "py", task: "bench.noop", id, shadow: null, eta: null, expires: null, group: null, group_index: null, retries: 0,
-    timelimit: [null, null], root_id: id, parent_id: null, argsrepr: `(${n},)`, kwargsrepr: "{}", origin: "gen1@bench",
-    ignore_result: false, replaced_task_nesting: 0, stamped_headers: null, stamps: {},
+    lang: "py",
+    task: "bench.noop",
+    id,
+    shadow: null,
+    eta: null,
+    expires: null,
+    group: null,
+    group_index: null,
+    retries: 0,
+    timelimit: [null, null],
+    root_id: id,
+    parent_id: null,
+    argsrepr: `(${n},)`,
+    kwargsrepr: "{}",
+    origin: "gen1@bench",
+    ignore_result: false,
+    replaced_task_nesting: 0,
+    stamped_headers: null,
+    stamps: {},
   };
   const embed = { callbacks: null, errbacks: null, chain: null, chord: null };
   return [
@@ -38,8 +54,13 @@ function message(n) {
       "content-type": "application/json",
       headers,
       properties: {
-        correlation_id: id, reply_to: randomUUID(), delivery_mode: 2, delivery_info: { exchange: "", routing_key: "celery" },
-        priority: 0, body_encoding: "base64", delivery_tag: randomUUID(),
+        correlation_id: id,
+        reply_to: randomUUID(),
+        delivery_mode: 2,
+        delivery_info: { exchange: "", routing_key: "celery" },
+        priority: 0,
+        body_encoding: "base64",
+        delivery_tag: randomUUID(),
       },
     }),
   ];
@@ -74,7 +95,11 @@ async function drain(server, worker, count) {
   const used = cpuOf(worker.pid) - cpu;
   listener.disconnect();
   results.disconnect();
-  return { rate: count / seconds, cpu: (used / count) * 10_000, redisCpu: ((cpuOf(server.pid) - redisCpu) / count) * 10_000 };
+  return {
+    rate: count / seconds,
+    cpu: (used / count) * 10_000,
+    redisCpu: ((cpuOf(server.pid) - redisCpu) / count) * 10_000,
+  };
 }
 
 const server = await startRedis();
@@ -91,7 +116,9 @@ try {
         const row = await drain(server, worker, count);
         rows[name] ??= [];
         rows[name].push(row);
-        console.log(`${name.padEnd(12)} ${row.rate.toFixed(0).padStart(7)} tasks/s   ${row.cpu.toFixed(2)} CPU s/10k   redis ${row.redisCpu.toFixed(2)}`);
+        console.log(
+          `${name.padEnd(12)} ${row.rate.toFixed(0).padStart(7)} tasks/s   ${row.cpu.toFixed(2)} CPU s/10k   redis ${row.redisCpu.toFixed(2)}`,
+        );
       } finally {
         await worker.stop();
       }
@@ -104,5 +131,9 @@ console.log("\nmedians, and the ratio to Celery of the same round:");
 for (const [name, runs] of Object.entries(rows)) {
   const ratios = rows.celery ? runs.map((run, round) => run.rate / rows.celery[round].rate) : [];
   const ratio = ratios.length > 0 ? `${median(ratios).toFixed(1)}x` : "";
-  console.log(`${name.padEnd(12)} ${median(runs.map((run) => run.rate)).toFixed(0).padStart(7)} tasks/s   ${median(runs.map((run) => run.cpu)).toFixed(2)} CPU s/10k   ${ratio}`);
+  console.log(
+    `${name.padEnd(12)} ${median(runs.map((run) => run.rate))
+      .toFixed(0)
+      .padStart(7)} tasks/s   ${median(runs.map((run) => run.cpu)).toFixed(2)} CPU s/10k   ${ratio}`,
+  );
 }

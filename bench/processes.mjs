@@ -7,7 +7,11 @@ function statOf(pid) {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { pid, ppid: Number(fields[1]), cpu: (Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14])) / ticksPerSecond };
+    return {
+      pid,
+      ppid: Number(fields[1]),
+      cpu: (Number(fields[11]) + Number(fields[12]) + Number(fields[13]) + Number(fields[14])) / ticksPerSecond,
+    };
   } catch {
     return undefined;
   }
@@ -15,9 +19,14 @@ function statOf(pid) {
 
 /** The process ids of a tree, its root first. */
 export function treeOf(root) {
-  const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).map(statOf).filter(Boolean);
+  const all = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .map(statOf)
+    .filter(Boolean);
   const tree = [root];
-  for (let i = 0; i < tree.length; i += 1) tree.push(...all.filter((stat) => stat.ppid === tree[i]).map((stat) => stat.pid));
+  for (let i = 0; i < tree.length; i += 1)
+    tree.push(...all.filter((stat) => stat.ppid === tree[i]).map((stat) => stat.pid));
   return tree;
 }
 

@@ -24,7 +24,9 @@ const freePort = () =>
 export async function startRedis() {
   const folder = mkdtempSync(join(tmpdir(), "tq-bench-"));
   const port = await freePort();
-  const child = spawn("redis-server", ["--port", String(port), "--save", "", "--appendonly", "no", "--dir", folder], { stdio: "ignore" });
+  const child = spawn("redis-server", ["--port", String(port), "--save", "", "--appendonly", "no", "--dir", folder], {
+    stdio: "ignore",
+  });
   const redis = new Redis(port, "127.0.0.1", { retryStrategy: (times) => Math.min(50 * times, 500) });
   redis.on("error", () => undefined);
   await redis.ping();
@@ -45,7 +47,10 @@ export async function startWorker(kind, url, args = [], env = {}) {
   const [command, argv] =
     kind === "celery"
       ? [join(process.env.TQ_TEST_CELERY ?? "", "celery"), ["-A", "bench_celery", "worker", "-l", "WARNING", ...args]]
-      : [process.execPath, [join(root, "bin", "tq.js"), "-A", join(apps, "noop.js"), "worker", "-l", "WARNING", ...args]];
+      : [
+          process.execPath,
+          [join(root, "bin", "tq.js"), "-A", join(apps, "noop.js"), "worker", "-l", "WARNING", ...args],
+        ];
   const child = spawn(command, argv, {
     cwd: apps,
     env: { ...process.env, BENCH_BROKER: `${url}/0`, BENCH_BACKEND: `${url}/1`, ...env },
@@ -53,7 +58,8 @@ export async function startWorker(kind, url, args = [], env = {}) {
     detached: true,
   });
   let log = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (log = `${log}${text}`.slice(-20_000)));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (text) => (log = `${log}${text}`.slice(-20_000)));
   const exited = new Promise((resolve) => child.once("exit", resolve));
   return {
     pid: child.pid,

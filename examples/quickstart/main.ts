@@ -23,7 +23,8 @@ export async function main(say: (line: string) => void): Promise<void> {
       const value = await result.get({
         onMessage: ({ status, result: progress }) => {
           const { current, total } = (progress ?? {}) as { current?: number; total?: number };
-          if (status === "PROGRESS") show("report(4)", `${"#".repeat(current ?? 0).padEnd(total ?? 0, ".")}  ${current} of ${total}`);
+          if (status === "PROGRESS")
+            show("report(4)", `${"#".repeat(current ?? 0).padEnd(total ?? 0, ".")}  ${current} of ${total}`);
         },
       });
       show("report(4)", `= ${value}`);

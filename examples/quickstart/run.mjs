@@ -10,7 +10,11 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..", "..");
 const folder = mkdtempSync(join(tmpdir(), "tq-quickstart-"));
 const log = join(folder, "worker.log");
-const env = { ...process.env, TQ_BROKER_URL: `sqlite://${join(folder, "tq.db")}`, TQ_RESULT_BACKEND: `sqlite://${join(folder, "tq.db")}` };
+const env = {
+  ...process.env,
+  TQ_BROKER_URL: `sqlite://${join(folder, "tq.db")}`,
+  TQ_RESULT_BACKEND: `sqlite://${join(folder, "tq.db")}`,
+};
 
 const dim = (text) => (process.stdout.isTTY ? styleText("dim", text) : text);
 const bold = (text) => (process.stdout.isTTY ? styleText("bold", text) : text);
@@ -47,13 +51,21 @@ await exited;
 say(bold("tq quickstart"));
 say();
 if (!isInstalled()) step("installing packages", "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-step("building", process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", join(root, "tsconfig.build.json")]);
+step("building", process.execPath, [
+  join(root, "node_modules", "typescript", "bin", "tsc"),
+  "-p",
+  join(root, "tsconfig.build.json"),
+]);
 say();
 
 say(bold("1. A worker node, on the embedded store: no server to install"));
 const argv = ["-A", "examples/quickstart/app.ts", "worker", "-l", "INFO", "-c", "2", "-n", "quickstart@%h", "-f", log];
 say(dim(`   $ npx tq ${argv.slice(0, -2).join(" ")}`));
-worker = spawn(process.execPath, [join(root, "bin", "tq.js"), ...argv], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
+worker = spawn(process.execPath, [join(root, "bin", "tq.js"), ...argv], {
+  cwd: root,
+  env,
+  stdio: ["ignore", "pipe", "inherit"],
+});
 let banner = "";
 worker.stdout.on("data", (text) => {
   banner += text;
@@ -62,7 +74,10 @@ const gone = new Promise((resolve) => worker.once("exit", (code, signal) => reso
 const readLog = () => (existsSync(log) ? readFileSync(log, "utf8") : "");
 const deadline = Date.now() + 30_000;
 while (!readLog().includes(" ready.")) {
-  const over = await Promise.race([gone.then(() => true), new Promise((resolve) => setTimeout(() => resolve(false), 20))]);
+  const over = await Promise.race([
+    gone.then(() => true),
+    new Promise((resolve) => setTimeout(() => resolve(false), 20)),
+  ]);
   if (over || Date.now() > deadline) {
     process.stderr.write(`the worker did not start:\n${readLog()}\n`);
     process.exit(1);
@@ -79,7 +94,9 @@ await main(say);
 say();
 
 say(bold("3. What the worker saw"));
-const lines = readLog().split("\n").filter((line) => / Task quickstart\./.test(line));
+const lines = readLog()
+  .split("\n")
+  .filter((line) => / Task quickstart\./.test(line));
 for (const line of lines) say(dim(`   ${line}`));
 say();
 

@@ -33,8 +33,8 @@ import { EagerSender } from "./eager.ts";
 import { appBrand } from "./load.ts";
 import { ModuleLoader } from "./module-loader.ts";
 import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
-import { completeOptions } from "./task-options.ts";
 import type { BoundFunction, TaskDefinition, TaskHandle } from "./task-handle.ts";
+import { completeOptions } from "./task-options.ts";
 
 /** What the constructor takes: any setting, and short names for the two most used. */
 export interface TqOptions extends SettingsInput {
@@ -96,7 +96,8 @@ export class Tq implements AsyncDisposable {
       origin: anonNodename(process.pid, hostname()),
       openChord: async (groupId, size) => (await this.backend()).openChord(groupId, size),
     });
-    for (const task of builtinTasks(this)) this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
+    for (const task of builtinTasks(this))
+      this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
   }
 
   // ── tasks ──────────────────────────────────────────────────────────────────
@@ -108,8 +109,14 @@ export class Tq implements AsyncDisposable {
    */
   task<A extends unknown[], R>(fn: (...args: A) => R): TaskHandle<A, R>;
   task<A extends unknown[], R>(name: string, fn: (...args: A) => R): TaskHandle<A, R>;
-  task<A extends unknown[], R>(options: TaskDefinition & { readonly bind: true }, fn: BoundFunction<A, R>): TaskHandle<A, R>;
-  task<A extends unknown[], R>(options: TaskDefinition & { readonly bind?: false }, fn: (...args: A) => R): TaskHandle<A, R>;
+  task<A extends unknown[], R>(
+    options: TaskDefinition & { readonly bind: true },
+    fn: BoundFunction<A, R>,
+  ): TaskHandle<A, R>;
+  task<A extends unknown[], R>(
+    options: TaskDefinition & { readonly bind?: false },
+    fn: (...args: A) => R,
+  ): TaskHandle<A, R>;
   task<A extends unknown[], R>(
     name: string,
     options: TaskDefinition & { readonly bind: true },
@@ -125,7 +132,9 @@ export class Tq implements AsyncDisposable {
     const fn = given.at(-1);
     const options = given.find((part) => typeof part === "object" && part !== null) ?? {};
     if (typeof fn !== "function" || given.length > 3) {
-      throw new ImproperlyConfigured("app.task takes a name, options and a function, in that order: app.task(\"proj.add\", { maxRetries: 5 }, (x, y) => …)");
+      throw new ImproperlyConfigured(
+        'app.task takes a name, options and a function, in that order: app.task("proj.add", { maxRetries: 5 }, (x, y) => …)',
+      );
     }
     return this.#register(name, fn as AnyFunction, options as TaskDefinition & { readonly bind?: boolean });
   }
@@ -144,7 +153,9 @@ export class Tq implements AsyncDisposable {
     const { bind = false } = definition;
     const name = givenName ?? definition.name ?? (fn.name === "" ? undefined : this.genTaskName(fn.name, this.main));
     if (!name) {
-      throw new ImproperlyConfigured('an anonymous function needs a name to be a task: app.task("proj.add", (x, y) => …)');
+      throw new ImproperlyConfigured(
+        'an anonymous function needs a name to be a task: app.task("proj.add", (x, y) => …)',
+      );
     }
     const conf = this.conf;
     let settings: Settings | undefined;
@@ -159,7 +170,8 @@ export class Tq implements AsyncDisposable {
         }
         return complete;
       },
-      parameters: parameters ?? (definition.params ? declaredParameters(definition.params) : readParameters(fn, bind ? 1 : 0)),
+      parameters:
+        parameters ?? (definition.params ? declaredParameters(definition.params) : readParameters(fn, bind ? 1 : 0)),
       run: bind
         ? (context, args) => (fn as (...args: unknown[]) => unknown)(context, ...args)
         : (_context, args) => (fn as (...args: unknown[]) => unknown)(...args),
@@ -168,17 +180,29 @@ export class Tq implements AsyncDisposable {
   }
 
   #handle(task: Task): TaskHandle<never[], unknown> {
-    const direct = (...args: unknown[]): unknown => task.run(directContext(task, args, this.#logger) as TaskContext, args);
+    const direct = (...args: unknown[]): unknown =>
+      task.run(directContext(task, args, this.#logger) as TaskContext, args);
     const call = (args: readonly unknown[], options: CallOptions = {}): Call => this.#call(task, args, options);
     return Object.defineProperties(direct, {
       name: { value: task.name },
       taskName: { value: task.name },
       task: { value: task },
       delay: { value: (...args: unknown[]) => this.#send(call(args), task) },
-      applyAsync: { value: (args: readonly unknown[] = [], options: CallOptions = {}) => this.#send(call(args, options), task) },
-      delayMany: { value: (calls: readonly unknown[][], options: CallOptions = {}) => this.#sendMany(calls.map((args) => call(args, options)), task) },
+      applyAsync: {
+        value: (args: readonly unknown[] = [], options: CallOptions = {}) => this.#send(call(args, options), task),
+      },
+      delayMany: {
+        value: (calls: readonly unknown[][], options: CallOptions = {}) =>
+          this.#sendMany(
+            calls.map((args) => call(args, options)),
+            task,
+          ),
+      },
       signature: {
-        value: (args: readonly unknown[] = [], options: CallOptions & { readonly immutable?: boolean } = {}): SignatureDict => {
+        value: (
+          args: readonly unknown[] = [],
+          options: CallOptions & { readonly immutable?: boolean } = {},
+        ): SignatureDict => {
           const { immutable = false, kwargs = {}, ...rest } = options;
           return { task: task.name, args, kwargs, options: wireOptions(rest), subtask_type: null, immutable };
         },
@@ -189,9 +213,18 @@ export class Tq implements AsyncDisposable {
   // ── calling ────────────────────────────────────────────────────────────────
 
   /** Calls a task by name; it need not be known here. Resolves once the broker has the message. */
-  async sendTask<R = unknown>(name: string, args: readonly unknown[] = [], options: CallOptions = {}): Promise<AsyncResult<R>> {
+  async sendTask<R = unknown>(
+    name: string,
+    args: readonly unknown[] = [],
+    options: CallOptions = {},
+  ): Promise<AsyncResult<R>> {
     const task = this.tasks.get(name);
-    const call: Call = { task: name, args: checkArgs(args), kwargs: checkKwargs(options.kwargs ?? {}), options: wireOptions(options) };
+    const call: Call = {
+      task: name,
+      args: checkArgs(args),
+      kwargs: checkKwargs(options.kwargs ?? {}),
+      options: wireOptions(options),
+    };
     return (await this.#send(call, task)) as AsyncResult<R>;
   }
 
@@ -221,7 +254,7 @@ export class Tq implements AsyncDisposable {
     }
     const ids = await this.#sender.sendAll(calls);
     return ids.map((id, index) => {
-      const ignored = (calls[index]?.options["ignore_result"] ?? task?.options.ignoreResult ?? false) === true;
+      const ignored = (calls[index]?.options.ignore_result ?? task?.options.ignoreResult ?? false) === true;
       return new AsyncResult(id, this.#source, { ignored });
     });
   }
@@ -350,7 +383,8 @@ function checkArgs(args: readonly unknown[]): readonly unknown[] {
 }
 
 function checkKwargs(kwargs: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs)) throw new InvalidTaskError("task keyword arguments must be an object");
+  if (typeof kwargs !== "object" || kwargs === null || Array.isArray(kwargs))
+    throw new InvalidTaskError("task keyword arguments must be an object");
   return kwargs;
 }
 
@@ -366,4 +400,3 @@ function callerFile(): string | null {
   }
   return null;
 }
-

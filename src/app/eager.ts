@@ -1,18 +1,18 @@
 import { randomUUID } from "node:crypto";
-import type { Call, Plan } from "../canvas/plan.ts";
 import type { ResultBackend } from "../backend/backend.ts";
 import { decodeRecord } from "../backend/record.ts";
-import { createTaskHeaders, type Embed } from "../protocol/task-message.ts";
-import type { SignatureDict } from "../protocol/signature.ts";
+import type { Call, Plan } from "../canvas/plan.ts";
+import type { Settings } from "../config/settings.ts";
+import type { Executor } from "../execution/executor.ts";
 import type { Completed } from "../execution/outcome.ts";
 import { type Logger, silentLogger } from "../log.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
+import { createTaskHeaders, type Embed } from "../protocol/task-message.ts";
 import type { TaskMeta } from "../protocol/task-meta.ts";
-import type { Settings } from "../config/settings.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
-import type { Executor } from "../execution/executor.ts";
+import { bindArguments } from "../task/parameters.ts";
 import type { TaskRegistry } from "../task/registry.ts";
 import type { CallSender } from "../task/sender.ts";
-import { bindArguments } from "../task/parameters.ts";
 import { argsRepr, kwargsRepr } from "../util/repr.ts";
 import { AsyncResult, type ResultSource } from "./result.ts";
 
@@ -53,23 +53,29 @@ export class EagerSender implements CallSender {
 
   async send(call: Call): Promise<string> {
     const { options } = call;
-    const id = typeof options["task_id"] === "string" ? options["task_id"] : randomUUID();
+    const id = typeof options.task_id === "string" ? options.task_id : randomUUID();
     const task = this.#app.tasks.find(call.task);
     const executor = this.#app.executor({ logger: silentLogger, sender: this });
     const embed: Embed = {
-      callbacks: (options["link"] as readonly SignatureDict[] | undefined) ?? null,
-      errbacks: (options["link_error"] as readonly SignatureDict[] | undefined) ?? null,
-      chain: (options["chain"] as readonly SignatureDict[] | undefined) ?? null,
+      callbacks: (options.link as readonly SignatureDict[] | undefined) ?? null,
+      errbacks: (options.link_error as readonly SignatureDict[] | undefined) ?? null,
+      chain: (options.chain as readonly SignatureDict[] | undefined) ?? null,
       chord: null,
     };
     const headers = createTaskHeaders({
       task: call.task,
       id,
-      retries: typeof options["retries"] === "number" ? options["retries"] : 0,
+      retries: typeof options.retries === "number" ? options.retries : 0,
       argsrepr: argsRepr(call.args),
       kwargsrepr: kwargsRepr(call.kwargs),
     });
-    const message = { headers: { ...headers }, properties: {}, contentType: "application/json", contentEncoding: "utf-8", body: "" };
+    const message = {
+      headers: { ...headers },
+      properties: {},
+      contentType: "application/json",
+      contentEncoding: "utf-8",
+      body: "",
+    };
     const outcome: Completed = await executor.run({
       kind: "ready",
       task,

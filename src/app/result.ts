@@ -34,7 +34,11 @@ export class AsyncResult<T = unknown> {
   readonly #ignored: boolean;
   #final: TaskMeta | undefined;
 
-  constructor(id: string, source: ResultSource, options: { readonly ignored?: boolean; readonly known?: TaskMeta } = {}) {
+  constructor(
+    id: string,
+    source: ResultSource,
+    options: { readonly ignored?: boolean; readonly known?: TaskMeta } = {},
+  ) {
     this.id = id;
     this.#source = source;
     this.#ignored = options.ignored ?? false;

@@ -40,16 +40,24 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     acksOnTimeout: given.acksOnTimeout ?? both ?? settings.taskAcksOnTimeout ?? bothByDefault,
     rejectOnWorkerLost: given.rejectOnWorkerLost ?? settings.taskRejectOnWorkerLost ?? false,
   };
-  const unknown = Object.keys(given).filter((key) => !(key in options) && key !== "name" && key !== "acksOnFailureOrTimeout");
+  const unknown = Object.keys(given).filter(
+    (key) => !(key in options) && key !== "name" && key !== "acksOnFailureOrTimeout",
+  );
   if (unknown.length > 0) {
-    throw new ImproperlyConfigured(`task ${name}: unknown option ${unknown.map((key) => `\`${key}\``).join(", ")}; options are ${Object.keys(options).join(", ")}`);
+    throw new ImproperlyConfigured(
+      `task ${name}: unknown option ${unknown.map((key) => `\`${key}\``).join(", ")}; options are ${Object.keys(options).join(", ")}`,
+    );
   }
   const { softTimeLimit, timeLimit, maxRetries } = options;
   if (softTimeLimit !== null && timeLimit !== null && softTimeLimit > timeLimit) {
-    throw new ImproperlyConfigured(`task ${name}: softTimeLimit (${softTimeLimit}) must be less than or equal to timeLimit (${timeLimit})`);
+    throw new ImproperlyConfigured(
+      `task ${name}: softTimeLimit (${softTimeLimit}) must be less than or equal to timeLimit (${timeLimit})`,
+    );
   }
   if (maxRetries !== null && !(Number.isInteger(maxRetries) && maxRetries >= 0)) {
-    throw new ImproperlyConfigured(`task ${name}: maxRetries must be a whole number, or null to retry for ever, got: ${String(maxRetries)}`);
+    throw new ImproperlyConfigured(
+      `task ${name}: maxRetries must be a whole number, or null to retry for ever, got: ${String(maxRetries)}`,
+    );
   }
   return options;
 }

@@ -33,7 +33,11 @@ export function classify(
     const options =
       thrown instanceof RetryRequest
         ? thrown.options
-        : { ...(typeof when === "number" ? { countdown: when } : {}), ...(when instanceof Date ? { eta: when } : {}), cause: thrown.cause };
+        : {
+            ...(typeof when === "number" ? { countdown: when } : {}),
+            ...(when instanceof Date ? { eta: when } : {}),
+            cause: thrown.cause,
+          };
     return retryOrFail(options, task, request, random, false);
   }
   if (thrown instanceof Ignore) return { kind: "ignore" };
@@ -56,7 +60,12 @@ function retryOrFail(
   const limit = options.maxRetries === undefined ? maxRetries : options.maxRetries;
   if (limit !== null && request.retries >= limit) {
     if (options.cause !== undefined && options.cause !== null) return failure(options.cause, task.options);
-    return failure(new MaxRetriesExceededError(`Can't retry ${task.name}[${request.id}]: it was retried ${request.retries} times, maxRetries is ${limit}`), task.options);
+    return failure(
+      new MaxRetriesExceededError(
+        `Can't retry ${task.name}[${request.id}]: it was retried ${request.retries} times, maxRetries is ${limit}`,
+      ),
+      task.options,
+    );
   }
   if (automatic && retryBackoff !== false) {
     // Celery lets backoff win over a countdown in retry_kwargs (autoretry.py).
@@ -70,11 +79,16 @@ function retryOrFail(
     return { kind: "retry", options: { ...options, countdown }, reason: options.cause };
   }
   const given = options.countdown !== undefined || options.eta !== undefined;
-  return { kind: "retry", options: given ? options : { ...options, countdown: defaultRetryDelay }, reason: options.cause };
+  return {
+    kind: "retry",
+    options: given ? options : { ...options, countdown: defaultRetryDelay },
+    reason: options.cause,
+  };
 }
 
 function failure(error: unknown, options: TaskOptions): Verdict {
   return { kind: "failure", error, expected: isOneOf(error, options.throws) };
 }
 
-const isOneOf = (error: unknown, classes: readonly ErrorClass[]): boolean => classes.some((one) => error instanceof one);
+const isOneOf = (error: unknown, classes: readonly ErrorClass[]): boolean =>
+  classes.some((one) => error instanceof one);

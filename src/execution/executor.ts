@@ -3,8 +3,8 @@ import type { Settings } from "../config/settings.ts";
 import { DecodeError, InvalidTaskError, NotRegistered, SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
-import type { ResultTuple } from "../protocol/task-meta.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
+import type { ResultTuple } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
@@ -18,8 +18,8 @@ import { classify, type Verdict } from "./classify.ts";
 import { FollowUp } from "./follow-up.ts";
 import type { Job } from "./job.ts";
 import type { Completed } from "./outcome.ts";
-import { Recorder } from "./record.ts";
 import type { Ready } from "./ready.ts";
+import { Recorder } from "./record.ts";
 import { retryCall, retryText } from "./retry.ts";
 import { RunningTask, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
@@ -79,7 +79,7 @@ export class Executor {
     const reason = error instanceof DecodeError ? `Can't decode message body: ${error.message}` : messageOf(error);
     const wire = encodeError(shown);
     const record = await this.#recorder.invalid(job, wire);
-    return { kind: "invalid", reason, error: wire, record };
+    return { kind: "invalid", reason, record };
   }
 
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
@@ -88,7 +88,12 @@ export class Executor {
     const [args, kwargs, embed] = body;
     const { headers, properties } = job.message;
     const children: ResultTuple[] = [];
-    const run: CurrentRun = { id: headers.id, rootId: headers.root_id ?? headers.id, priority: properties.priority ?? null, children };
+    const run: CurrentRun = {
+      id: headers.id,
+      rootId: headers.root_id ?? headers.id,
+      priority: properties.priority ?? null,
+      children,
+    };
     const ignoreResult = headers.ignore_result ?? task.options.ignoreResult;
     const context = new RunningTask({
       name: task.name,
@@ -111,7 +116,7 @@ export class Executor {
       shown = value;
       const runtime = (performance.now() - started) / 1000;
       const followed = this.#followUp.afterSuccess(ready, run, value);
-      if (followed) await followed;
+      if (followed !== undefined) await followed;
       const record = embed.chord === null ? this.#recorder.success(ready, value, children, false) : null;
       outcome = {
         kind: "success",
@@ -119,7 +124,8 @@ export class Executor {
         result: pythonRepr(value, { maxLength: task.options.resultReprMaxsize }),
         record: record instanceof Promise ? await record : record,
       };
-      if (signals.has("taskSuccess")) await signals.send("taskSuccess", { task: task.name, request: context.request, result: value });
+      if (signals.has("taskSuccess"))
+        await signals.send("taskSuccess", { task: task.name, request: context.request, result: value });
     } catch (thrown) {
       clearTimeout(softTimer);
       const runtime = (performance.now() - started) / 1000;
@@ -134,7 +140,13 @@ export class Executor {
     return outcome;
   }
 
-  async #conclude(ready: Ready, run: CurrentRun, context: TaskContext, verdict: Verdict, runtime: number): Promise<[string, Completed]> {
+  async #conclude(
+    ready: Ready,
+    run: CurrentRun,
+    context: TaskContext,
+    verdict: Verdict,
+    runtime: number,
+  ): Promise<[string, Completed]> {
     const { signals } = this.#parts;
     const { job, task, body } = ready;
     switch (verdict.kind) {
@@ -145,27 +157,34 @@ export class Executor {
       case "retry": {
         const [args, kwargs, embed] = body;
         try {
-          await currentRun.run(run, () => this.#parts.sender.send(retryCall(job, args, kwargs, embed, verdict.options)));
+          await currentRun.run(run, () =>
+            this.#parts.sender.send(retryCall(job, args, kwargs, embed, verdict.options)),
+          );
         } catch (error) {
           // Celery: a retry that cannot be published gives the message back (inventory B55).
-          return ["REJECTED", { kind: "reject", runtime, requeue: true, reason: `the retry could not be published: ${messageOf(error)}` }];
+          return [
+            "REJECTED",
+            { kind: "reject", runtime, requeue: true, reason: `the retry could not be published: ${messageOf(error)}` },
+          ];
         }
         const reason = verdict.reason ?? null;
         const traceback = formatTraceback(reason);
         const error = encodeError(reason ?? new Error(retryText(verdict.options, null)));
         const record = await this.#recorder.retry(ready, error, traceback, run.children);
-        if (signals.has("taskRetry")) await signals.send("taskRetry", { task: task.name, request: context.request, reason });
+        if (signals.has("taskRetry"))
+          await signals.send("taskRetry", { task: task.name, request: context.request, reason });
         const repr = retryText(verdict.options, reason === null ? null : errorRepr(error));
-        return ["RETRY", { kind: "retry", runtime, error, repr, traceback, record }];
+        return ["RETRY", { kind: "retry", runtime, repr, traceback, record }];
       }
       case "failure": {
         const error = encodeError(verdict.error);
         const traceback = formatTraceback(verdict.error);
         const record = await this.#followUp.afterFailure(ready, run, verdict.error, error, traceback);
-        if (signals.has("taskFailure")) await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
+        if (signals.has("taskFailure"))
+          await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
         return [
           "FAILURE",
-          { kind: "failure", runtime, error, repr: errorRepr(error), traceback, expected: verdict.expected, record },
+          { kind: "failure", runtime, repr: errorRepr(error), traceback, expected: verdict.expected, record },
         ];
       }
     }
@@ -175,7 +194,9 @@ export class Executor {
     if (job.softTimeLimit === null) return undefined;
     const limit = job.softTimeLimit;
     return setTimeout(() => {
-      this.#parts.logger.warn(`Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`);
+      this.#parts.logger.warn(
+        `Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`,
+      );
       context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
     }, limit * 1000);
   }
@@ -186,4 +207,5 @@ const call = (task: Task, context: TaskContext, bound: readonly unknown[]): unkn
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 
-const messageOf = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? `${error.name}: ${error.message}` : String(error);

@@ -44,7 +44,8 @@ export class FollowUp {
   /** Undefined when nothing follows, so that a plain task pays nothing. */
   afterSuccess(ready: Ready, run: CurrentRun, value: unknown): Promise<void> | undefined {
     const [, , embed] = ready.body;
-    if (embed.callbacks === null && (embed.chain === null || embed.chain.length === 0) && embed.chord === null) return undefined;
+    if (embed.callbacks === null && (embed.chain === null || embed.chain.length === 0) && embed.chord === null)
+      return undefined;
     return this.#afterSuccess(ready, run, value);
   }
 
@@ -63,7 +64,13 @@ export class FollowUp {
   }
 
   /** Stores the failure, or hands its record on when nothing depends on it. */
-  async afterFailure(ready: Ready, run: CurrentRun, _thrown: unknown, error: WireError, traceback: string): Promise<ResultRecord | null> {
+  async afterFailure(
+    ready: Ready,
+    run: CurrentRun,
+    _thrown: unknown,
+    error: WireError,
+    traceback: string,
+  ): Promise<ResultRecord | null> {
     const [, , embed] = ready.body;
     const followed = embed.chord !== null || (embed.chain?.length ?? 0) > 0 || (embed.errbacks?.length ?? 0) > 0;
     const record = await this.#recorder.failure(ready, error, traceback, run.children, followed);
@@ -96,12 +103,18 @@ export class FollowUp {
   async #chordPart(ended: Ended, state: string, result: unknown): Promise<void> {
     const { headers } = ended.message;
     const chord = ended.body[2].chord as SignatureDict;
-    const groupId = headers.group ?? (chord.options["group_id"] as string | undefined);
-    if (groupId) await this.#countPart(chord, groupId, { taskId: headers.id, index: headers.group_index, state, result }, headers);
+    const groupId = headers.group ?? (chord.options.group_id as string | undefined);
+    if (groupId)
+      await this.#countPart(chord, groupId, { taskId: headers.id, index: headers.group_index, state, result }, headers);
   }
 
   /** Counts a part in; whoever brings the last one sends the body, or fails it. */
-  async #countPart(chord: SignatureDict, groupId: string, part: ChordPart, headers: TaskMessage["headers"]): Promise<void> {
+  async #countPart(
+    chord: SignatureDict,
+    groupId: string,
+    part: ChordPart,
+    headers: TaskMessage["headers"],
+  ): Promise<void> {
     const backend = await this.#parts.backend();
     if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
     const parts = await backend.addChordPart(groupId, part);
@@ -127,7 +140,12 @@ export class FollowUp {
     for (const plan of plans) {
       const calls = plan.calls.map((call) => ({
         ...call,
-        options: { ...call.options, add_to_parent: false, retry: true, retry_policy: { max_retries: null, interval_start: 0, interval_step: 0.2, interval_max: 2 } },
+        options: {
+          ...call.options,
+          add_to_parent: false,
+          retry: true,
+          retry_policy: { max_retries: null, interval_start: 0, interval_step: 0.2, interval_max: 2 },
+        },
       }));
       await currentRun.exit(() => this.#parts.sender.sendPlan({ ...plan, calls }));
     }

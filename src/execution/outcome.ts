@@ -1,5 +1,4 @@
 import type { ResultRecord } from "../backend/record.ts";
-import type { WireError } from "../protocol/exception.ts";
 
 /**
  * How a task ended when its code ran to an end. `record` is the result still to be stored by
@@ -8,11 +7,15 @@ import type { WireError } from "../protocol/exception.ts";
  * on it, so the process that ran the task had to be sure of it first.
  */
 export type Completed =
-  | { readonly kind: "success"; readonly runtime: number; readonly result: string; readonly record: ResultRecord | null }
+  | {
+      readonly kind: "success";
+      readonly runtime: number;
+      readonly result: string;
+      readonly record: ResultRecord | null;
+    }
   | {
       readonly kind: "failure";
       readonly runtime: number;
-      readonly error: WireError;
       readonly repr: string;
       readonly traceback: string;
       /** One of the task's `throws`: no cause for alarm. */
@@ -22,7 +25,6 @@ export type Completed =
   | {
       readonly kind: "retry";
       readonly runtime: number;
-      readonly error: WireError;
       /** As `Retry in 1s: KeyError('x')`. */
       readonly repr: string;
       readonly traceback: string;
@@ -31,12 +33,17 @@ export type Completed =
   | { readonly kind: "ignore"; readonly runtime: number }
   | { readonly kind: "reject"; readonly runtime: number; readonly requeue: boolean; readonly reason: string }
   /** It never began: the body could not be read, or the arguments do not fit. Nobody accepted it. */
-  | { readonly kind: "invalid"; readonly reason: string; readonly error: WireError; readonly record: ResultRecord | null };
+  | { readonly kind: "invalid"; readonly reason: string; readonly record: ResultRecord | null };
 
 /** How a task ended when the pool ended it. Nobody has recorded it yet. */
 export type Interrupted =
   | { readonly kind: "time-limit"; readonly seconds: number }
   | { readonly kind: "terminated"; readonly signal: NodeJS.Signals }
-  | { readonly kind: "lost"; readonly accepted: boolean; readonly exitCode: number | null; readonly signal: NodeJS.Signals | null };
+  | {
+      readonly kind: "lost";
+      readonly accepted: boolean;
+      readonly exitCode: number | null;
+      readonly signal: NodeJS.Signals | null;
+    };
 
 export type Outcome = Completed | Interrupted;

@@ -5,8 +5,8 @@ import { EncodeError } from "../errors.ts";
 import type { WireError } from "../protocol/exception.ts";
 import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { formatIso } from "../util/iso8601.ts";
-import type { Ready } from "./ready.ts";
 import type { Job } from "./job.ts";
+import type { Ready } from "./ready.ts";
 
 export interface RecorderParts {
   readonly settings: Settings;
@@ -26,18 +26,30 @@ export class Recorder {
   }
 
   /** `mustStore`: something that follows reads it. Throws or rejects with `EncodeError` when the value cannot be written: the task then has failed (inventory B75). */
-  success(ready: Ready, value: unknown, children: readonly ResultTuple[], mustStore: boolean): ResultRecord | null | Promise<ResultRecord | null> {
+  success(
+    ready: Ready,
+    value: unknown,
+    children: readonly ResultTuple[],
+    mustStore: boolean,
+  ): ResultRecord | null | Promise<ResultRecord | null> {
     const { job, task, body } = ready;
     if (job.message.headers.ignore_result ?? task.options.ignoreResult) {
       return null;
     }
-    if (typeof value === "function" || typeof value === "symbol") throw new EncodeError(`${task.name} returned a ${typeof value}, which cannot be stored`);
+    if (typeof value === "function" || typeof value === "symbol")
+      throw new EncodeError(`${task.name} returned a ${typeof value}, which cannot be stored`);
     const record = this.#encode(job, body, "SUCCESS", value ?? null, null, children);
     return mustStore ? this.#storeNow(record) : record;
   }
 
   /** `mustStore`: something that follows reads it, so it is stored here and now. */
-  failure(ready: Ready, error: WireError, traceback: string, children: readonly ResultTuple[], mustStore: boolean): ResultRecord | null | Promise<ResultRecord | null> {
+  failure(
+    ready: Ready,
+    error: WireError,
+    traceback: string,
+    children: readonly ResultTuple[],
+    mustStore: boolean,
+  ): ResultRecord | null | Promise<ResultRecord | null> {
     const { job, task, body } = ready;
     const ignored = job.message.headers.ignore_result ?? task.options.ignoreResult;
     if (ignored && !task.options.storeErrorsEvenIfIgnored) return null;
@@ -45,7 +57,12 @@ export class Recorder {
     return mustStore ? this.#storeNow(record) : record;
   }
 
-  retry(ready: Ready, error: WireError, traceback: string, children: readonly ResultTuple[]): ResultRecord | null | Promise<ResultRecord | null> {
+  retry(
+    ready: Ready,
+    error: WireError,
+    traceback: string,
+    children: readonly ResultTuple[],
+  ): ResultRecord | null | Promise<ResultRecord | null> {
     const { job, task, body } = ready;
     if (job.message.headers.ignore_result ?? task.options.ignoreResult) return null;
     return this.#encode(job, body, "RETRY", error, traceback, children);
@@ -68,8 +85,17 @@ export class Recorder {
 
   /** Stores a result for a task other than the one running: the rest of a failed chain, a chord's body. */
   async foreign(taskId: string, state: string, result: unknown, traceback: string | null): Promise<void> {
-    const meta = createTaskMeta({ task_id: taskId, status: state, result, traceback, children: [], date_done: formatIso(new Date()) });
-    await this.#storeNow(encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo: null, correlationId: taskId }));
+    const meta = createTaskMeta({
+      task_id: taskId,
+      status: state,
+      result,
+      traceback,
+      children: [],
+      date_done: formatIso(new Date()),
+    });
+    await this.#storeNow(
+      encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo: null, correlationId: taskId }),
+    );
   }
 
   async #storeNow(record: ResultRecord | Promise<ResultRecord>): Promise<null> {
@@ -118,7 +144,10 @@ export class Recorder {
   }
 }
 
-function stampsOf(headers: { readonly stamped_headers: readonly string[] | null; readonly stamps: Readonly<Record<string, unknown>> }): Record<string, unknown> {
+function stampsOf(headers: {
+  readonly stamped_headers: readonly string[] | null;
+  readonly stamps: Readonly<Record<string, unknown>>;
+}): Record<string, unknown> {
   if (headers.stamped_headers === null || headers.stamped_headers.length === 0) return {};
   return { stamped_headers: headers.stamped_headers, ...headers.stamps };
 }

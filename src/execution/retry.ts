@@ -54,7 +54,9 @@ export function retryCall(
       link_error: embed.errbacks,
       chain: embed.chain,
       chord: embed.chord,
-      ...(options.args === undefined && options.kwargs === undefined ? { argsrepr: headers.argsrepr, kwargsrepr: headers.kwargsrepr } : {}),
+      ...(options.args === undefined && options.kwargs === undefined
+        ? { argsrepr: headers.argsrepr, kwargsrepr: headers.kwargsrepr }
+        : {}),
     },
   };
 }

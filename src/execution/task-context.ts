@@ -7,14 +7,32 @@ import type { Job } from "./job.ts";
 
 /** Headers that are Celery's own; what else a message carries is the caller's (protocol 1.1). */
 const ownHeaders = new Set([
-  "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id", "parent_id", "argsrepr",
-  "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps", "compression",
+  "lang",
+  "task",
+  "id",
+  "shadow",
+  "eta",
+  "expires",
+  "group",
+  "group_index",
+  "retries",
+  "timelimit",
+  "root_id",
+  "parent_id",
+  "argsrepr",
+  "kwargsrepr",
+  "origin",
+  "ignore_result",
+  "replaced_task_nesting",
+  "stamped_headers",
+  "stamps",
+  "compression",
 ]);
 
 /** Headers a caller added, without Celery's own nor what RabbitMQ adds on its way (protocol 1.1). */
 export function userHeaders(headers: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const own: Record<string, unknown> = {};
-  const stamped = headers["stamped_headers"] as readonly string[] | null | undefined;
+  const stamped = headers.stamped_headers as readonly string[] | null | undefined;
   for (const [key, value] of Object.entries(headers)) {
     if (ownHeaders.has(key) || key.startsWith("tq_") || stamped?.includes(key)) continue;
     if (/^x-(death|first-death-|last-death-)/.test(key)) continue;

@@ -10,7 +10,11 @@ export function formatTraceback(thrown: unknown, limit = 65_536): string {
     seen.add(current);
     if (current instanceof Error) {
       const remote = (current as { readonly remoteTraceback?: unknown }).remoteTraceback;
-      parts.push(typeof remote === "string" ? `${current.stack ?? current.message}\n${remote}` : (current.stack ?? `${current.name}: ${current.message}`));
+      parts.push(
+        typeof remote === "string"
+          ? `${current.stack ?? current.message}\n${remote}`
+          : (current.stack ?? `${current.name}: ${current.message}`),
+      );
       current = current.cause;
     } else {
       parts.push(`a value that is not an Error was thrown: ${safeText(current)}`);

@@ -24,7 +24,8 @@ export class SoloPool implements Pool {
   }
 
   async #execute(job: Job, onAccepted: (runner: Runner) => void): Promise<PoolResult> {
-    if (this.#stopped) return { outcome: { kind: "lost", accepted: false, exitCode: null, signal: null }, runner: null };
+    if (this.#stopped)
+      return { outcome: { kind: "lost", accepted: false, exitCode: null, signal: null }, runner: null };
     const ready = await this.#executor.prepare(job);
     if (ready.kind !== "ready") return { outcome: ready, runner: this.#runner };
     onAccepted(this.#runner);
@@ -40,7 +41,13 @@ export class SoloPool implements Pool {
   async restart(): Promise<void> {}
 
   stats(): Readonly<Record<string, unknown>> {
-    return { implementation: "tq:solo", "max-concurrency": 1, processes: [process.pid], "max-tasks-per-child": null, timeouts: [] };
+    return {
+      implementation: "tq:solo",
+      "max-concurrency": 1,
+      processes: [process.pid],
+      "max-tasks-per-child": null,
+      timeouts: [],
+    };
   }
 
   /** When `signal` aborts it leaves the running task behind: the process is about to end. */

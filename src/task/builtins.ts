@@ -1,8 +1,8 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
-import type { TaskRegistry } from "./registry.ts";
 import type { TaskContext } from "./context.ts";
 import type { Parameters } from "./parameters.ts";
+import type { TaskRegistry } from "./registry.ts";
 
 /** What the built-in tasks need of their app. */
 export interface BuiltinParts {
@@ -45,6 +45,10 @@ export function builtinTasks(parts: BuiltinParts): readonly BuiltinTask[] {
       } as never,
     },
     { name: "celery.map", options: { bind: true, params: ["task", "it"] }, fn: each((item) => [item]) as never },
-    { name: "celery.starmap", options: { bind: true, params: ["task", "it"] }, fn: each((item) => item as readonly unknown[]) as never },
+    {
+      name: "celery.starmap",
+      options: { bind: true, params: ["task", "it"] },
+      fn: each((item) => item as readonly unknown[]) as never,
+    },
   ];
 }

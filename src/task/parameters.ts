@@ -68,7 +68,10 @@ export function bindArguments(
   const keys = Object.keys(kwargs);
   const surplus = args.length > names.length + (keywords ? 1 : 0) && !rest;
   if (surplus) {
-    throw misfit(taskName, `takes ${plural(names.length, "positional argument")} but ${args.length} ${args.length === 1 ? "was" : "were"} given`);
+    throw misfit(
+      taskName,
+      `takes ${plural(names.length, "positional argument")} but ${args.length} ${args.length === 1 ? "was" : "were"} given`,
+    );
   }
   if (keys.length === 0) {
     if (strict && args.length < required) throw missing(taskName, names.slice(args.length, required));

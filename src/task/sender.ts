@@ -6,7 +6,7 @@ import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
-import { createTaskHeaders, type Embed } from "../protocol/task-message.ts";
+import { createTaskHeaders, type Embed, type TaskMessage } from "../protocol/task-message.ts";
 import type { EncodedBody } from "../serialization/registry.ts";
 import { encodeBody } from "../serialization/registry.ts";
 import { formatIso } from "../util/iso8601.ts";
@@ -142,9 +142,9 @@ export class Sender implements CallSender {
     );
     if (signals.has("afterTaskPublish")) {
       for (const { publication } of prepared) {
-        const headers = publication.message.headers as never;
+        const headers = publication.message.headers as TaskMessage["headers"];
         const { exchange, routingKey } = publication.address;
-        await signals.send("afterTaskPublish", { task: headers["task"], headers, exchange, routingKey });
+        await signals.send("afterTaskPublish", { task: headers.task, headers, exchange, routingKey });
       }
     }
     return prepared.map((one) => one.id);
@@ -153,7 +153,7 @@ export class Sender implements CallSender {
   async #announce(prepared: Prepared): Promise<void> {
     const { message, address } = prepared.publication;
     await this.#parts.signals.send("beforeTaskPublish", {
-      task: String(message.headers["task"]),
+      task: String(message.headers.task),
       headers: message.headers as Record<string, unknown>,
       properties: message.properties as Record<string, unknown>,
       exchange: address.exchange,
@@ -166,13 +166,13 @@ export class Sender implements CallSender {
     const settings = this.#parts.settings();
     const task = this.#parts.registry.get(call.task);
     const { options } = call;
-    const serializer = text(options["serializer"]) ?? task?.options.serializer ?? settings.taskSerializer;
-    const compression = text(options["compression"]) ?? task?.options.compression ?? settings.taskCompression;
+    const serializer = text(options.serializer) ?? task?.options.serializer ?? settings.taskSerializer;
+    const compression = text(options.compression) ?? task?.options.compression ?? settings.taskCompression;
     const embed: Embed = {
-      callbacks: signatures(options["link"]),
-      errbacks: signatures(options["link_error"]),
-      chain: (options["chain"] as readonly SignatureDict[] | undefined) ?? null,
-      chord: (options["chord"] as SignatureDict | undefined) ?? null,
+      callbacks: signatures(options.link),
+      errbacks: signatures(options.link_error),
+      chain: (options.chain as readonly SignatureDict[] | undefined) ?? null,
+      chord: (options.chord as SignatureDict | undefined) ?? null,
     };
     const body = encodeBody([call.args, call.kwargs, embed], serializer, compression ?? null);
     return body instanceof Promise
@@ -184,53 +184,53 @@ export class Sender implements CallSender {
     const { options } = call;
     const now = this.#parts.now?.() ?? new Date();
     const run = currentRun.getStore();
-    const id = text(options["task_id"]) ?? randomUUID();
+    const id = text(options.task_id) ?? randomUUID();
     const route = this.#parts.router().route(options, call.task, call.args, call.kwargs, task);
     const merged = route.options;
     const eta = etaOf(options, now);
-    const expires = expiresOf(options["expires"] ?? task?.options.expires ?? null, now);
+    const expires = expiresOf(options.expires ?? task?.options.expires ?? null, now);
     const inherited = settings.taskInheritParentPriority ? (run?.priority ?? null) : null;
     const priority =
-      number(options["priority"]) ??
-      number(merged["priority"]) ??
+      number(options.priority) ??
+      number(merged.priority) ??
       task?.options.priority ??
       inherited ??
       settings.taskDefaultPriority ??
       0;
     const timelimit = limitsOf(options);
-    const stamped = (options["stamped_headers"] as readonly string[] | null | undefined) ?? null;
+    const stamped = (options.stamped_headers as readonly string[] | null | undefined) ?? null;
     const stamps: Record<string, unknown> = {};
     for (const name of stamped ?? []) if (name in options) stamps[name] = options[name];
     const headers = {
       ...createTaskHeaders({
         task: call.task,
         id,
-        shadow: text(options["shadow"]),
+        shadow: text(options.shadow),
         eta: eta === null ? null : formatIso(eta),
         expires: expires === null ? null : formatIso(expires),
-        group: text(options["group_id"]),
-        group_index: number(options["group_index"]),
-        retries: number(options["retries"]) ?? 0,
+        group: text(options.group_id),
+        group_index: number(options.group_index),
+        retries: number(options.retries) ?? 0,
         timelimit,
-        root_id: text(options["root_id"]) ?? run?.rootId ?? id,
-        parent_id: text(options["parent_id"]) ?? run?.id ?? null,
-        argsrepr: text(options["argsrepr"]) ?? argsRepr(call.args),
-        kwargsrepr: text(options["kwargsrepr"]) ?? kwargsRepr(call.kwargs),
-        origin: text(options["origin"]) ?? this.#parts.origin,
-        ignore_result: typeof options["ignore_result"] === "boolean" ? options["ignore_result"] : null,
-        replaced_task_nesting: number(options["replaced_task_nesting"]) ?? 0,
+        root_id: text(options.root_id) ?? run?.rootId ?? id,
+        parent_id: text(options.parent_id) ?? run?.id ?? null,
+        argsrepr: text(options.argsrepr) ?? argsRepr(call.args),
+        kwargsrepr: text(options.kwargsrepr) ?? kwargsRepr(call.kwargs),
+        origin: text(options.origin) ?? this.#parts.origin,
+        ignore_result: typeof options.ignore_result === "boolean" ? options.ignore_result : null,
+        replaced_task_nesting: number(options.replaced_task_nesting) ?? 0,
         stamped_headers: stamped,
         stamps,
       }),
       ...(body.compression === undefined ? {} : { compression: body.compression }),
-      ...(options["headers"] as Readonly<Record<string, unknown>> | null | undefined),
+      ...(options.headers as Readonly<Record<string, unknown>> | null | undefined),
     };
     const message: Message = {
       headers,
       properties: {
-        correlation_id: text(options["correlation_id"]) ?? id,
-        reply_to: text(options["reply_to"]) ?? this.#parts.replyTo(),
-        delivery_mode: deliveryMode.parse(options["delivery_mode"]) ?? settings.taskDefaultDeliveryMode,
+        correlation_id: text(options.correlation_id) ?? id,
+        reply_to: text(options.reply_to) ?? this.#parts.replyTo(),
+        delivery_mode: deliveryMode.parse(options.delivery_mode) ?? settings.taskDefaultDeliveryMode,
         priority,
         ...(expires === null ? {} : { expiration: String(Math.max(0, expires.getTime() - now.getTime())) }),
         ...extraProperties(options, stamped),
@@ -248,7 +248,7 @@ export class Sender implements CallSender {
         settings.workerMaxBodySize,
       );
     }
-    if (run && options["add_to_parent"] !== false) run.children.push([[id, null], null]);
+    if (run && options.add_to_parent !== false) run.children.push([[id, null], null]);
     return {
       id,
       publication: { message, address: route.address },
@@ -261,13 +261,13 @@ export class Sender implements CallSender {
 function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>): PublishPolicy {
   const given = {
     ...settings.taskPublishRetryPolicy,
-    ...(options["retry_policy"] as object | null | undefined),
+    ...(options.retry_policy as object | null | undefined),
   } as Record<string, unknown>;
   const pick = (snake: string, camel: string, fallback: number): number =>
     number(given[camel]) ?? number(given[snake]) ?? fallback;
-  const max = given["maxRetries"] === undefined ? given["max_retries"] : given["maxRetries"];
+  const max = given.maxRetries === undefined ? given.max_retries : given.maxRetries;
   return {
-    retry: typeof options["retry"] === "boolean" ? options["retry"] : settings.taskPublishRetry,
+    retry: typeof options.retry === "boolean" ? options.retry : settings.taskPublishRetry,
     maxRetries: max === null ? null : (number(max) ?? 3),
     intervalStart: pick("interval_start", "intervalStart", 0),
     intervalStep: pick("interval_step", "intervalStep", 0.2),
@@ -278,12 +278,12 @@ function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>
 const lowestCountdown = -(2 ** 31);
 
 function etaOf(options: Readonly<Record<string, unknown>>, now: Date): Date | null {
-  const countdown = number(options["countdown"]);
+  const countdown = number(options.countdown);
   if (countdown !== null) {
     if (countdown < lowestCountdown) throw new ImproperlyConfigured(`countdown is out of range: ${countdown}`);
     return countdown === 0 ? null : new Date(now.getTime() + countdown * 1000);
   }
-  return instant(options["eta"], "eta");
+  return instant(options.eta, "eta");
 }
 
 /** Seconds from now, or an instant (inventory C5). */
@@ -306,9 +306,9 @@ function instant(value: unknown, option: string): Date | null {
 }
 
 function limitsOf(options: Readonly<Record<string, unknown>>): readonly [number | null, number | null] {
-  const stored = options["timelimit"] as readonly [number | null, number | null] | undefined;
-  const hard = number(options["time_limit"]) ?? stored?.[0] ?? null;
-  const soft = number(options["soft_time_limit"]) ?? stored?.[1] ?? null;
+  const stored = options.timelimit as readonly [number | null, number | null] | undefined;
+  const hard = number(options.time_limit) ?? stored?.[0] ?? null;
+  const soft = number(options.soft_time_limit) ?? stored?.[1] ?? null;
   if (hard !== null && soft !== null && soft > hard) {
     throw new ImproperlyConfigured("soft_time_limit must be less than or equal to time_limit");
   }

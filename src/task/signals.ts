@@ -12,9 +12,19 @@ export interface SignalMap {
     readonly routingKey: string;
     readonly retryPolicy: Readonly<Record<string, unknown>> | null;
   };
-  afterTaskPublish: { readonly task: string; readonly headers: TaskHeaders; readonly exchange: string; readonly routingKey: string };
+  afterTaskPublish: {
+    readonly task: string;
+    readonly headers: TaskHeaders;
+    readonly exchange: string;
+    readonly routingKey: string;
+  };
   taskPrerun: { readonly task: string; readonly request: TaskRequest };
-  taskPostrun: { readonly task: string; readonly request: TaskRequest; readonly state: string; readonly result: unknown };
+  taskPostrun: {
+    readonly task: string;
+    readonly request: TaskRequest;
+    readonly state: string;
+    readonly result: unknown;
+  };
   taskSuccess: { readonly task: string; readonly request: TaskRequest; readonly result: unknown };
   taskFailure: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
   taskRetry: { readonly task: string; readonly request: TaskRequest; readonly reason: unknown };

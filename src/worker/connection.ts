@@ -71,10 +71,20 @@ export class Connection implements Service {
         if (signal.aborted) return;
         if (!(error instanceof BrokerConnectionError) || !retry) throw error;
         if (maxRetries && attempt >= maxRetries) {
-          throw new OperationalError(`no connection to ${broker.displayUrl} after ${attempt} tries (brokerConnectionMaxRetries): ${error.message}`, { cause: error });
+          throw new OperationalError(
+            `no connection to ${broker.displayUrl} after ${attempt} tries (brokerConnectionMaxRetries): ${error.message}`,
+            { cause: error },
+          );
         }
         const pause = backoff({ attempt, initial: 0.2, max: longestPause, jitter: 0.2 });
-        logger.error("consumer: Cannot connect to %s: %s\nTrying again in %s seconds... (%d/%s)", broker.displayUrl, error.message, pause.toFixed(2), attempt + 1, maxRetries || "for ever");
+        logger.error(
+          "consumer: Cannot connect to %s: %s\nTrying again in %s seconds... (%d/%s)",
+          broker.displayUrl,
+          error.message,
+          pause.toFixed(2),
+          attempt + 1,
+          maxRetries || "for ever",
+        );
         await sleep(pause * 1000, undefined, { signal }).catch(() => undefined);
       }
     }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ResultBackend } from "../backend/backend.ts";
 import type { ResultRecord } from "../backend/record.ts";
 import { BackendConnectionError } from "../errors.ts";
@@ -10,7 +11,6 @@ import { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
-import { setTimeout as sleep } from "node:timers/promises";
 
 export interface DispatchParts {
   readonly pool: Pool;
@@ -31,7 +31,11 @@ export interface DispatchParts {
 export class Dispatch {
   readonly #parts: DispatchParts;
   readonly #queue: Request[] = [];
-  readonly #closing = new Set<Promise<void>>();
+  /** Results and acknowledgements on their way. */
+  #closing = 0;
+  readonly #quiet: (() => void)[] = [];
+  /** The store, once it is open. */
+  #backend: ResultBackend | undefined;
   #head = 0;
   #running = 0;
   #stopped = false;
@@ -40,11 +44,6 @@ export class Dispatch {
 
   constructor(parts: DispatchParts) {
     this.#parts = parts;
-  }
-
-  /** Results and acknowledgements on their way. */
-  get pending(): number {
-    return this.#closing.size;
   }
 
   reserve(request: Request): void {
@@ -82,8 +81,11 @@ export class Dispatch {
   }
 
   /** Resolves when every result is stored and every message settled. */
-  async settled(): Promise<void> {
-    while (this.#closing.size > 0) await Promise.all(this.#closing);
+  settled(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#closing === 0) resolve();
+      else this.#quiet.push(resolve);
+    });
   }
 
   #start(request: Request): void {
@@ -96,7 +98,7 @@ export class Dispatch {
 
   #job(request: Request): Job {
     const { limits, hostname } = this.#parts;
-    const { delivery, message, task } = request;
+    const { delivery, message, policy } = request;
     const [hard, soft] = message.headers.timelimit;
     return {
       message,
@@ -104,8 +106,8 @@ export class Dispatch {
       queue: delivery.queue,
       redelivered: delivery.redelivered,
       hostname,
-      timeLimit: hard ?? task.options.timeLimit ?? limits.timeLimit,
-      softTimeLimit: soft ?? task.options.softTimeLimit ?? limits.softTimeLimit,
+      timeLimit: hard ?? policy.timeLimit ?? limits.timeLimit,
+      softTimeLimit: soft ?? policy.softTimeLimit ?? limits.softTimeLimit,
     };
   }
 
@@ -123,10 +125,17 @@ export class Dispatch {
     this.#next();
     if (this.#cold && (outcome.kind === "lost" || outcome.kind === "terminated")) return; // goes back unsettled
     this.#log(request, outcome, runner);
-    const closing = this.#close(request, outcome).catch(this.#parts.onSettleError);
-    this.#closing.add(closing);
-    void closing.then(() => this.#closing.delete(closing));
+    this.#closing += 1;
+    this.#close(request, outcome).then(this.#closed, (error: unknown) => {
+      this.#parts.onSettleError(error);
+      this.#closed();
+    });
   }
+
+  readonly #closed = (): void => {
+    this.#closing -= 1;
+    if (this.#closing === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+  };
 
   #next(): void {
     while (!this.#stopped && this.#running < this.#parts.pool.size && this.#head < this.#queue.length) {
@@ -160,17 +169,34 @@ export class Dispatch {
     else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });
   }
 
+  #store(record: ResultRecord): Promise<void> {
+    const stored = this.#backend?.store(record) ?? this.#openBackend().then((backend) => backend.store(record));
+    return stored.catch((error: unknown) => this.#storeLater(record, error));
+  }
+
+  async #openBackend(): Promise<ResultBackend> {
+    this.#backend = await this.#parts.backend();
+    return this.#backend;
+  }
+
   /** Results are kept trying for: a store that is away for a while costs no result. */
-  async #store(record: ResultRecord): Promise<void> {
+  async #storeLater(record: ResultRecord, reason: unknown): Promise<void> {
+    let failure = reason;
     for (let attempt = 0; ; attempt += 1) {
+      if (!(failure instanceof BackendConnectionError) || this.#cold) throw failure;
+      const delay = backoff({ attempt, initial: 0.1, max: 2 });
+      this.#parts.logger.warn(
+        "the result of %s could not be stored: %s. Trying again in %s seconds...",
+        record.taskId,
+        failure.message,
+        delay.toFixed(2),
+      );
+      await sleep(delay * 1000, undefined, { signal: this.#letGo.signal });
       try {
         await (await this.#parts.backend()).store(record);
         return;
       } catch (error) {
-        if (!(error instanceof BackendConnectionError) || this.#cold) throw error;
-        const delay = backoff({ attempt, initial: 0.1, max: 2 });
-        this.#parts.logger.warn("the result of %s could not be stored: %s. Trying again in %s seconds...", record.taskId, error.message, delay.toFixed(2));
-        await sleep(delay * 1000, undefined, { signal: this.#letGo.signal });
+        failure = error;
       }
     }
   }
@@ -182,21 +208,48 @@ export class Dispatch {
     switch (outcome.kind) {
       case "success":
         if (logger.isLevelEnabled("info")) {
-          logger.info({ processName }, "Task %s[%s] succeeded in %ss: %s", name, id, runtimeText(outcome.runtime), outcome.result);
+          logger.info(
+            { processName },
+            "Task %s[%s] succeeded in %ss: %s",
+            name,
+            id,
+            runtimeText(outcome.runtime),
+            outcome.result,
+          );
         }
         return;
       case "failure":
         if (outcome.expected) logger.info({ processName }, "Task %s[%s] raised expected: %s", name, id, outcome.repr);
-        else logger.error({ processName, err: outcome.traceback }, "Task %s[%s] raised unexpected: %s", name, id, outcome.repr);
+        else
+          logger.error(
+            { processName, err: outcome.traceback },
+            "Task %s[%s] raised unexpected: %s",
+            name,
+            id,
+            outcome.repr,
+          );
         return;
       case "retry":
         return logger.info({ processName }, "Task %s[%s] retry: %s", name, id, outcome.repr);
       case "ignore":
         return logger.info({ processName }, "Task %s[%s] ignored", name, id);
       case "reject":
-        return logger.warn({ processName }, "Task %s[%s] reject requeue=%s: %s", name, id, outcome.requeue ? "True" : "False", outcome.reason);
+        return logger.warn(
+          { processName },
+          "Task %s[%s] reject requeue=%s: %s",
+          name,
+          id,
+          outcome.requeue ? "True" : "False",
+          outcome.reason,
+        );
       case "invalid":
-        return logger.error({ processName }, "Task %s[%s] cannot be run: %s (kept in the dead-letter store)", name, id, outcome.reason);
+        return logger.error(
+          { processName },
+          "Task %s[%s] cannot be run: %s (kept in the dead-letter store)",
+          name,
+          id,
+          outcome.reason,
+        );
       case "time-limit":
         return logger.error("Hard time limit (%ss) exceeded for %s[%s]", outcome.seconds, name, id);
       case "terminated":

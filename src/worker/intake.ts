@@ -44,7 +44,7 @@ export class Intake {
     try {
       if (delivery.damage !== null) return this.#refuse(delivery, delivery.damage);
       const { headers } = delivery.message;
-      if (typeof headers["task"] !== "string") return this.#takeOld(delivery);
+      if (typeof headers.task !== "string") return this.#takeOld(delivery);
       this.#admit(delivery, { ...delivery.message, headers: readTaskHeaders(delivery.message) });
     } catch (error) {
       this.#refuse(delivery, `Received invalid task message: ${textOf(error)}`);
@@ -132,7 +132,8 @@ export class Intake {
     void (async () => {
       const { message } = delivery;
       const decoded = await decodeBody(message, this.#parts.accept);
-      if (!isV1Body(decoded)) return this.#refuse(delivery, "Received and deleted unknown message.  Wrong destination?!?");
+      if (!isV1Body(decoded))
+        return this.#refuse(delivery, "Received and deleted unknown message.  Wrong destination?!?");
       const encoded = await encodeBody(bodyFromV1(decoded), "json");
       const upgraded: Message = {
         ...message,
@@ -151,8 +152,14 @@ export class Intake {
   /** Into the dead-letter store with its reason; the worker goes on. */
   #refuse(delivery: Delivery, reason: string): void {
     const { logger, signals } = this.#parts;
-    const id = typeof delivery.message.headers["id"] === "string" ? delivery.message.headers["id"] : null;
-    logger.error({ queue: delivery.queue, taskId: id ?? "unknown" }, "%s (queue %s, id %s; kept in the dead-letter store)", reason, delivery.queue, id ?? "unknown");
+    const id = typeof delivery.message.headers.id === "string" ? delivery.message.headers.id : null;
+    logger.error(
+      { queue: delivery.queue, taskId: id ?? "unknown" },
+      "%s (queue %s, id %s; kept in the dead-letter store)",
+      reason,
+      delivery.queue,
+      id ?? "unknown",
+    );
     if (signals.has("taskRejected")) void signals.send("taskRejected", { id, reason });
     void this.#parts.interrupted
       .refused(delivery.message, reason)
@@ -166,7 +173,9 @@ function parseTime(text: string, header: string): Date {
   try {
     return parseIso(text);
   } catch (error) {
-    throw new InvalidTaskError(`the header ${header} must be an ISO 8601 time, got: ${String(text).slice(0, 100)}`, { cause: error });
+    throw new InvalidTaskError(`the header ${header} must be an ISO 8601 time, got: ${String(text).slice(0, 100)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -1,13 +1,13 @@
 import type { ResultBackend } from "../backend/backend.ts";
+import { encodeRecord } from "../backend/record.ts";
 import { InvalidTaskError, NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
 import type { Ended, FollowUp } from "../execution/follow-up.ts";
 import type { Interrupted as InterruptedOutcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, type WireError } from "../protocol/exception.ts";
-import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
 import type { Message } from "../protocol/message.ts";
+import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
 import { createTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
-import { encodeRecord } from "../backend/record.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { Task } from "../task/task.ts";
 import { formatIso } from "../util/iso8601.ts";
@@ -48,7 +48,8 @@ export class Interrupted {
   async ended(message: TaskMessage, task: Task, outcome: InterruptedOutcome): Promise<void> {
     const error = encodeError(Interrupted.error(outcome));
     if (outcome.kind === "terminated") return await this.#revoked(message, error);
-    const ignored = (message.headers.ignore_result ?? task.options.ignoreResult) && !task.options.storeErrorsEvenIfIgnored;
+    const ignored =
+      (message.headers.ignore_result ?? task.options.ignoreResult) && !task.options.storeErrorsEvenIfIgnored;
     if (!ignored) await this.#store(message, "FAILURE", error);
     await this.#parts.followUp.failed(await this.#open(message), error, null);
   }
@@ -112,7 +113,12 @@ export class Interrupted {
       const body = readTaskBody(await decodeBody(message, this.#parts.accept), message.headers);
       return { message, body };
     } catch (error) {
-      this.#parts.logger.warn({ taskId: message.headers.id }, "callbacks of %s cannot be read: %s", message.headers.id, String(error));
+      this.#parts.logger.warn(
+        { taskId: message.headers.id },
+        "callbacks of %s cannot be read: %s",
+        message.headers.id,
+        String(error),
+      );
       const empty: TaskBody = [[], {}, NO_EMBED];
       return { message, body: empty };
     }

@@ -1,7 +1,7 @@
 import type { Delivery } from "../broker/broker.ts";
-import type { TaskMessage } from "../protocol/task-message.ts";
-import type { AckPolicy, Task } from "../task/task.ts";
 import type { Runner } from "../pool/pool.ts";
+import type { TaskMessage } from "../protocol/task-message.ts";
+import type { Task, TaskOptions } from "../task/task.ts";
 import type { Settlement } from "./settle.ts";
 
 /** Where a request is in its life. */
@@ -20,7 +20,8 @@ export interface Request {
   readonly task: Task;
   readonly message: TaskMessage;
   readonly delivery: Delivery;
-  readonly policy: AckPolicy;
+  /** The task's options as they were when it was received: how it is run and acknowledged. */
+  readonly policy: TaskOptions;
   readonly expires: Date | null;
   phase: RequestPhase;
 }

@@ -13,10 +13,10 @@ import { expandNodename, nodename } from "../protocol/nodename.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
 import { cpuCount } from "../system/cpu-count.ts";
 import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
+import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
 import { codename, version } from "../version.ts";
-import { platformName } from "../system/platform.ts";
 import { banner } from "./banner.ts";
 import { Connection } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
@@ -59,7 +59,9 @@ export class Worker {
     this.hostname = nodename(options.hostname, hostOfThisMachine());
     this.#logger = createLogger({
       level: options.loglevel ?? "WARNING",
-      ...(options.logfile ? { destination: expandNodename(options.logfile, { nodename: this.hostname, pid: process.pid }) } : {}),
+      ...(options.logfile
+        ? { destination: expandNodename(options.logfile, { nodename: this.hostname, pid: process.pid }) }
+        : {}),
       color: this.#settings.workerLogColor,
       format: this.#settings.workerLogFormat,
       taskFormat: this.#settings.workerTaskLogFormat,
@@ -126,7 +128,8 @@ export class Worker {
     const parts = this.#assemble(broker, queues, concurrency);
     this.#parts = parts;
     if (!options.quiet) this.#printBanner(broker, queues, parts.pool, concurrency);
-    for (const notice of [...app.conf.resolution.warnings, ...app.conf.resolution.notices]) this.#logger.warn("%s", notice);
+    for (const notice of [...app.conf.resolution.warnings, ...app.conf.resolution.notices])
+      this.#logger.warn("%s", notice);
     await app.signals.send("workerInit", { hostname: this.hostname });
     const starting = parts.pool.start();
     starting.catch(() => undefined); // awaited below; meanwhile it must not count as unhandled
@@ -146,7 +149,13 @@ export class Worker {
     const backend = () => app.backend();
     const recorder = new Recorder({ settings, backend });
     const followUp = new FollowUp({ settings, backend, sender: app.sender, logger }, recorder);
-    const interrupted = new Interrupted({ accept, resultSerializer: settings.resultSerializer, backend, followUp, logger });
+    const interrupted = new Interrupted({
+      accept,
+      resultSerializer: settings.resultSerializer,
+      backend,
+      followUp,
+      logger,
+    });
     const onSettleError = (error: unknown): void => {
       // The message is still the broker's: it comes again, to this worker or another.
       if (error instanceof BrokerConnectionError) logger.debug("a message could not be settled: %s", error.message);
@@ -203,7 +212,14 @@ export class Worker {
   }
 
   #createPool(concurrency: number): Pool {
-    const { pool = "prefork", optimization = "fair", appSpec, include = [], cwd = process.cwd(), overrides = {} } = this.#options;
+    const {
+      pool = "prefork",
+      optimization = "fair",
+      appSpec,
+      include = [],
+      cwd = process.cwd(),
+      overrides = {},
+    } = this.#options;
     const settings = this.#settings;
     switch (pool) {
       case "solo":
@@ -211,7 +227,9 @@ export class Worker {
       case "prefork":
       case "processes":
         if (!appSpec) {
-          throw new ImproperlyConfigured("the prefork pool needs to know where its children find the app: give `appSpec` (-A), or use the solo pool");
+          throw new ImproperlyConfigured(
+            "the prefork pool needs to know where its children find the app: give `appSpec` (-A), or use the solo pool",
+          );
         }
         return new PreforkPool({
           size: concurrency,
@@ -221,7 +239,14 @@ export class Worker {
             maxMemory: this.#options.maxMemoryPerChild ?? settings.workerMaxMemoryPerChild,
           },
           aliveTimeout: settings.workerProcAliveTimeout,
-          birth: { hostname: this.hostname, appSpec, cwd, include, loglevel: this.#options.loglevel ?? "WARNING", overrides },
+          birth: {
+            hostname: this.hostname,
+            appSpec,
+            cwd,
+            include,
+            loglevel: this.#options.loglevel ?? "WARNING",
+            overrides,
+          },
           logger: this.#logger,
           onPrint: this.#printer(),
           onFatal: (error) => {
@@ -295,7 +320,9 @@ export class Worker {
     dispatch.stop();
     await pool.stop(this.#cold.signal);
     await Promise.race([dispatch.settled(), this.#patience()]);
-    await consumer.close().catch((error: unknown) => this.#logger.debug("messages go back by themselves: %s", String(error)));
+    await consumer
+      .close()
+      .catch((error: unknown) => this.#logger.debug("messages go back by themselves: %s", String(error)));
     await connection.stop();
     await this.#app.close();
     await this.#app.signals.send("workerShutdown", { hostname: this.hostname });

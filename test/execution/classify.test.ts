@@ -16,7 +16,11 @@ describe("what a thrown value means", () => {
   test("an error is a failure; one of `throws` an expected one", () => {
     const boom = new Busy("boom");
     expect(classify(boom, task({}), request(0), never)).toEqual({ kind: "failure", error: boom, expected: false });
-    expect(classify(boom, task({ throws: [Busy] }), request(0), never)).toEqual({ kind: "failure", error: boom, expected: true });
+    expect(classify(boom, task({ throws: [Busy] }), request(0), never)).toEqual({
+      kind: "failure",
+      error: boom,
+      expected: true,
+    });
   });
 
   test("a value that is not an error fails too", () => {
@@ -25,7 +29,11 @@ describe("what a thrown value means", () => {
 
   test("Ignore and Reject leave without a result", () => {
     expect(classify(new Ignore(), task({}), request(0), never)).toEqual({ kind: "ignore" });
-    expect(classify(new Reject("no", { requeue: true }), task({}), request(0), never)).toEqual({ kind: "reject", requeue: true, reason: "no" });
+    expect(classify(new Reject("no", { requeue: true }), task({}), request(0), never)).toEqual({
+      kind: "reject",
+      requeue: true,
+      reason: "no",
+    });
   });
 
   test("a retry without a countdown waits defaultRetryDelay", () => {
@@ -34,23 +42,35 @@ describe("what a thrown value means", () => {
   });
 
   test("a plain Retry works like self.retry", () => {
-    expect(classify(new Retry("", { when: 3 }), task({}), request(0), never)).toMatchObject({ kind: "retry", options: { countdown: 3 } });
+    expect(classify(new Retry("", { when: 3 }), task({}), request(0), never)).toMatchObject({
+      kind: "retry",
+      options: { countdown: 3 },
+    });
   });
 
   test("the retry after the last one fails with its cause, or MaxRetriesExceededError without one", () => {
     const cause = new Busy("still");
-    expect(classify(new RetryRequest({ cause }), task({ maxRetries: 3 }), request(3), never)).toEqual({ kind: "failure", error: cause, expected: false });
+    expect(classify(new RetryRequest({ cause }), task({ maxRetries: 3 }), request(3), never)).toEqual({
+      kind: "failure",
+      error: cause,
+      expected: false,
+    });
     const verdict = classify(new RetryRequest({}), task({ maxRetries: 3 }), request(3), never);
     expect(verdict.kind === "failure" && verdict.error).toBeInstanceOf(MaxRetriesExceededError);
   });
 
   test("maxRetries null retries for ever", () => {
-    expect(classify(new RetryRequest({ countdown: 1 }), task({ maxRetries: null }), request(1_000), never).kind).toBe("retry");
+    expect(classify(new RetryRequest({ countdown: 1 }), task({ maxRetries: null }), request(1_000), never).kind).toBe(
+      "retry",
+    );
   });
 
   test("autoretryFor retries its classes, but not those of dontAutoretryFor", () => {
     const options = { autoretryFor: [Busy], dontAutoretryFor: [Hopeless], retryKwargs: { countdown: 2 } };
-    expect(classify(new Busy(), task(options), request(0), never)).toMatchObject({ kind: "retry", options: { countdown: 2 } });
+    expect(classify(new Busy(), task(options), request(0), never)).toMatchObject({
+      kind: "retry",
+      options: { countdown: 2 },
+    });
     expect(classify(new Hopeless(), task(options), request(0), never)).toMatchObject({ kind: "failure" });
     expect(classify(new Error("other"), task(options), request(0), never)).toMatchObject({ kind: "failure" });
   });

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
-import { RemoteError, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError } from "../../src/errors.ts";
+import { type RemoteError, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError } from "../../src/errors.ts";
 import { brokerKinds } from "../helpers/brokers.ts";
 import { root } from "../helpers/build.ts";
 import { childrenOf, isAlive } from "../helpers/child.ts";
@@ -25,7 +25,11 @@ for (const kind of brokerKinds) {
     async function stage(args: readonly string[] = []) {
       const broker = await kind.make();
       const folder = await temporaryFolder();
-      const worker = startWorker({ app: acts, args: ["-c", "2", ...args], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
+      const worker = startWorker({
+        app: acts,
+        args: ["-c", "2", ...args],
+        env: { ...broker.env, ACTS_QUEUE: broker.queue },
+      });
       const app = new Tq("client", {
         broker: broker.env.TQ_BROKER_URL,
         backend: broker.env.TQ_RESULT_BACKEND,
@@ -77,7 +81,11 @@ for (const kind of brokerKinds) {
       expect(linesOf(file)).toEqual(["run"]);
       expect(worker.output).toMatch(/Process 'ForkPoolWorker-\d+' pid:\d+ exited with 'signal SIGKILL'/);
       await until(() => childrenOf(worker.pid).length === 2, { message: "there are two children again" });
-      const two = [app.sendTask("acts.pid"), app.sendTask("acts.slow", [file, "beside", 0.5]), app.sendTask("acts.pid")];
+      const two = [
+        app.sendTask("acts.pid"),
+        app.sendTask("acts.slow", [file, "beside", 0.5]),
+        app.sendTask("acts.pid"),
+      ];
       for (const call of two) await (await call).get({ timeout: 10 });
       expect(linesOf(file)).toEqual(["run", "begin beside", "end beside"]);
     });
@@ -109,7 +117,7 @@ for (const kind of brokerKinds) {
         return letters.length > 0 ? letters : undefined;
       });
       expect(letter).toMatchObject({ queue, reason: expect.stringContaining("to the dead letters") });
-      expect(letter?.message?.headers["id"]).toBe(result.id);
+      expect(letter?.message?.headers.id).toBe(result.id);
     });
 
     test("an endless loop is gone at its hard limit, and its slot usable again", async () => {
@@ -127,8 +135,16 @@ describe("a worker", () => {
 
   test("puts what tasks print into its log, marked with who printed it", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "1"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
-    await using app = new Tq("client", { broker: broker.env.TQ_BROKER_URL, backend: broker.env.TQ_RESULT_BACKEND, taskDefaultQueue: broker.queue });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "1"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
+    await using app = new Tq("client", {
+      broker: broker.env.TQ_BROKER_URL,
+      backend: broker.env.TQ_RESULT_BACKEND,
+      taskDefaultQueue: broker.queue,
+    });
     await worker.ready();
     await (await app.sendTask("acts.print")).get({ timeout: 10 });
     await worker.printed(/WARNING\/ForkPoolWorker-1\] printed by console.log$/);
@@ -139,27 +155,55 @@ describe("a worker", () => {
 
   test("logs in Celery's words", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "1"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
-    await using app = new Tq("client", { broker: broker.env.TQ_BROKER_URL, backend: broker.env.TQ_RESULT_BACKEND, taskDefaultQueue: broker.queue });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "1"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
+    await using app = new Tq("client", {
+      broker: broker.env.TQ_BROKER_URL,
+      backend: broker.env.TQ_RESULT_BACKEND,
+      taskDefaultQueue: broker.queue,
+    });
     await worker.ready();
     const result = await app.sendTask("acts.add", [2, 2]);
     await result.get({ timeout: 10 });
     await worker.printed(new RegExp(`INFO/MainProcess\\] Task acts.add\\[${result.id}\\] received$`));
-    await worker.printed(new RegExp(`INFO/ForkPoolWorker-1\\] Task acts.add\\[${result.id}\\] succeeded in [\\d.e-]+s: 4$`));
+    await worker.printed(
+      new RegExp(`INFO/ForkPoolWorker-1\\] Task acts.add\\[${result.id}\\] succeeded in [\\d.e-]+s: 4$`),
+    );
   });
 
   test("aborts a task's signal at its soft limit", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "1"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
-    await using app = new Tq("client", { broker: broker.env.TQ_BROKER_URL, backend: broker.env.TQ_RESULT_BACKEND, taskDefaultQueue: broker.queue });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "1"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
+    await using app = new Tq("client", {
+      broker: broker.env.TQ_BROKER_URL,
+      backend: broker.env.TQ_RESULT_BACKEND,
+      taskDefaultQueue: broker.queue,
+    });
     await worker.ready();
-    expect(await (await app.sendTask("acts.soft")).get({ timeout: 10, propagate: false })).toBeInstanceOf(SoftTimeLimitExceeded);
+    expect(await (await app.sendTask("acts.soft")).get({ timeout: 10, propagate: false })).toBeInstanceOf(
+      SoftTimeLimitExceeded,
+    );
   });
 
   test("replaces a child after --max-tasks-per-child", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "1", "--max-tasks-per-child", "2"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
-    await using app = new Tq("client", { broker: broker.env.TQ_BROKER_URL, backend: broker.env.TQ_RESULT_BACKEND, taskDefaultQueue: broker.queue });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "1", "--max-tasks-per-child", "2"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
+    await using app = new Tq("client", {
+      broker: broker.env.TQ_BROKER_URL,
+      backend: broker.env.TQ_RESULT_BACKEND,
+      taskDefaultQueue: broker.queue,
+    });
     await worker.ready();
     const pids: unknown[] = [];
     for (let i = 0; i < 4; i += 1) pids.push(await (await app.sendTask("acts.pid")).get({ timeout: 15 }));
@@ -170,7 +214,11 @@ describe("a worker", () => {
 
   test("leaves no child behind when it is killed", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "2"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "2"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
     await worker.ready();
     const children = childrenOf(worker.pid);
     expect(children).toHaveLength(2);
@@ -189,8 +237,16 @@ describe("a worker", () => {
 
   test("throws the remote error to the caller, with the remote traceback", async () => {
     await using broker = await kind.make();
-    await using worker = startWorker({ app: acts, args: ["-c", "1"], env: { ...broker.env, ACTS_QUEUE: broker.queue } });
-    await using app = new Tq("client", { broker: broker.env.TQ_BROKER_URL, backend: broker.env.TQ_RESULT_BACKEND, taskDefaultQueue: broker.queue });
+    await using worker = startWorker({
+      app: acts,
+      args: ["-c", "1"],
+      env: { ...broker.env, ACTS_QUEUE: broker.queue },
+    });
+    await using app = new Tq("client", {
+      broker: broker.env.TQ_BROKER_URL,
+      backend: broker.env.TQ_RESULT_BACKEND,
+      taskDefaultQueue: broker.queue,
+    });
     await worker.ready();
     const error = await (await app.sendTask("acts.add", [1])).get({ timeout: 10 }).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Error);

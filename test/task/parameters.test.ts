@@ -75,6 +75,6 @@ describe("binding arguments", () => {
     const kwargs = JSON.parse('{"__proto__": {"polluted": true}}') as Record<string, unknown>;
     const [, gathered] = bindArguments("f", read("(x, { a }) => 0"), [1], kwargs) as [number, Record<string, unknown>];
     expect(Object.getPrototypeOf(gathered)).toBe(Object.prototype);
-    expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
 });

@@ -5,16 +5,15 @@ import { settle } from "../../src/worker/settle.ts";
 
 const early: AckPolicy = { acksLate: false, acksOnFailure: true, acksOnTimeout: true, rejectOnWorkerLost: false };
 const late: AckPolicy = { ...early, acksLate: true };
-const error = { exc_type: "E", exc_message: [], exc_module: "m" };
 
 const outcomes: Record<string, Outcome> = {
   success: { kind: "success", runtime: 0, result: "1", record: null },
-  failure: { kind: "failure", runtime: 0, error, repr: "E()", traceback: "", expected: false, record: null },
-  retry: { kind: "retry", runtime: 0, error, repr: "", traceback: "", record: null },
+  failure: { kind: "failure", runtime: 0, repr: "E()", traceback: "", expected: false, record: null },
+  retry: { kind: "retry", runtime: 0, repr: "", traceback: "", record: null },
   ignore: { kind: "ignore", runtime: 0 },
   "reject, requeue": { kind: "reject", runtime: 0, requeue: true, reason: "" },
   "reject, dead": { kind: "reject", runtime: 0, requeue: false, reason: "" },
-  invalid: { kind: "invalid", reason: "", error, record: null },
+  invalid: { kind: "invalid", reason: "", record: null },
   "time limit": { kind: "time-limit", seconds: 1 },
   terminated: { kind: "terminated", signal: "SIGTERM" },
   "lost while running": { kind: "lost", accepted: true, exitCode: 1, signal: null },

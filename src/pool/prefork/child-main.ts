@@ -1,13 +1,13 @@
 import { Socket } from "node:net";
-import { loadApp } from "../../app/load.ts";
 import type { Tq } from "../../app/app.ts";
+import { loadApp } from "../../app/load.ts";
 import type { Executor } from "../../execution/executor.ts";
-import type { Ready } from "../../execution/ready.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed } from "../../execution/outcome.ts";
+import type { Ready } from "../../execution/ready.ts";
 import type { Logger, LogLevel } from "../../log.ts";
 import { setProcessTitle } from "../../system/process-title.ts";
-import { birthVariable, type ChildBirth, encodeLine, type FromChild, type JobHead, LineSplitter, type ToChild } from "./ipc.ts";
+import { birthVariable, type ChildBirth, encodeFromChild, type FromChild, type ToChild, ToChildReader } from "./ipc.ts";
 
 /**
  * What runs in a child: load the app, then take jobs from the socket pair one after another.
@@ -17,7 +17,6 @@ class ChildMain {
   readonly #birth: ChildBirth;
   readonly #channel = new Socket({ fd: 3, readable: true, writable: true });
   readonly #waiting: { readonly seq: number; readonly job: Job }[] = [];
-  #head: { readonly seq: number; readonly job: JobHead } | undefined;
   #executor: Executor | undefined;
   #app: Tq | undefined;
   #running = false;
@@ -29,8 +28,8 @@ class ChildMain {
   }
 
   async start(): Promise<void> {
-    const lines = new LineSplitter((line) => this.#onLine(line));
-    this.#channel.on("data", (chunk: Buffer) => lines.push(chunk));
+    const frames = new ToChildReader((frame) => this.#onFrame(frame));
+    this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
     this.#channel.on("close", () => process.exit(0));
     this.#channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
@@ -39,12 +38,12 @@ class ChildMain {
     try {
       await this.#load();
     } catch (error) {
-      this.#send({ type: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      this.#send({ kind: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
       this.#flush();
       this.#channel.end(() => process.exit(1));
       return;
     }
-    this.#send({ type: "ready", pid: process.pid });
+    this.#send({ kind: "ready" });
     this.#flush();
     this.#next();
   }
@@ -59,18 +58,10 @@ class ChildMain {
     await app.signals.send("workerProcessInit", { hostname });
   }
 
-  #onLine(line: Buffer): void {
-    if (this.#head) {
-      const { seq, job } = this.#head;
-      this.#head = undefined;
-      const message = { ...job.message, body: line.toString("latin1") } as Job["message"];
-      this.#waiting.push({ seq, job: { ...job, message } });
-      if (!this.#running && this.#executor) this.#next();
-      return;
-    }
-    const frame = JSON.parse(line.toString("utf8")) as ToChild;
-    if (frame.type === "run") this.#head = frame;
-    else this.#leave();
+  #onFrame(frame: ToChild): void {
+    if (frame.kind === "exit") return this.#leave();
+    this.#waiting.push(frame);
+    if (!this.#running && this.#executor) this.#next();
   }
 
   /** Takes the next job, if there is one. What the last one had to say leaves with its acceptance. */
@@ -91,17 +82,17 @@ class ChildMain {
     const prepared = executor.prepare(job);
     const ready: Ready | Completed = prepared instanceof Promise ? await prepared : prepared;
     if (ready.kind !== "ready") {
-      this.#send({ type: "done", seq, outcome: ready });
+      this.#send({ kind: "done", seq, outcome: ready });
       return;
     }
-    this.#send({ type: "accepted", seq });
+    this.#send({ kind: "accepted", seq });
     this.#flush(); // before the task: code that never yields would hold it back
     const outcome = await executor.run(ready);
-    this.#send({ type: "done", seq, outcome });
+    this.#send({ kind: "done", seq, outcome });
   }
 
   #send(frame: FromChild): void {
-    this.#outgoing += encodeLine(frame);
+    this.#outgoing += encodeFromChild(frame);
   }
 
   #flush(): void {
@@ -137,7 +128,7 @@ class ChildMain {
           const err = (fields as { readonly err?: unknown }).err ?? (fields instanceof Error ? fields : undefined);
           const plain = fields instanceof Error ? {} : fields;
           const text = err instanceof Error ? { err: err.stack ?? err.message } : err === undefined ? {} : { err };
-          this.#send({ type: "log", level, message, fields: { ...bindings, ...plain, ...text } });
+          this.#send({ kind: "log", level, message, fields: { ...bindings, ...plain, ...text } });
           if (!this.#running) this.#flush();
           else setImmediate(() => this.#flush());
         };

@@ -3,7 +3,8 @@ import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Job } from "../../execution/job.ts";
 import type { Completed } from "../../execution/outcome.ts";
-import { birthVariable, type ChildBirth, encodeLine, encodeRun, type FromChild, LineSplitter } from "./ipc.ts";
+import { titleRoom } from "../../system/process-title.ts";
+import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
 
 /** What a child tells its owner. */
 export interface ChildEvents {
@@ -33,7 +34,7 @@ export class Child {
 
   constructor(birth: ChildBirth, events: ChildEvents) {
     this.birth = birth;
-    this.#process = spawn(process.execPath, [...childFlags, childMain, titlePadding], {
+    this.#process = spawn(process.execPath, [...childFlags, childMain, titleRoom], {
       cwd: birth.cwd,
       env: { ...process.env, [birthVariable]: JSON.stringify(birth) },
       stdio: ["ignore", "pipe", "pipe", "pipe"],
@@ -47,12 +48,12 @@ export class Child {
   }
 
   give(seq: number, job: Job): void {
-    this.#write(encodeRun(seq, job));
+    this.#write(encodeToChild({ kind: "run", seq, job }));
   }
 
   /** It finishes what it has and leaves. */
   dismiss(): void {
-    this.#write(encodeLine({ type: "exit" }));
+    this.#write(encodeToChild({ kind: "exit" }));
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -71,7 +72,7 @@ export class Child {
   }
 
   #listen(events: ChildEvents): void {
-    const frames = new LineSplitter((line) => this.#onFrame(JSON.parse(line.toString("utf8")) as FromChild, events));
+    const frames = new FromChildReader((frame) => this.#onFrame(frame, events));
     this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
     // A dying child's pipes may break while being written to; its exit tells the story.
     this.#channel.on("error", () => undefined);
@@ -107,7 +108,7 @@ export class Child {
   }
 
   #onFrame(frame: FromChild, events: ChildEvents): void {
-    switch (frame.type) {
+    switch (frame.kind) {
       case "done":
         return events.onDone(frame.seq, frame.outcome);
       case "accepted":
@@ -124,6 +125,3 @@ export class Child {
 
 /** A child runs one program: it needs no more V8 helper threads than it can use. */
 const childFlags = ["--no-warnings=ExperimentalWarning"];
-
-/** `process.title` cannot grow past the original arguments, so they are made long enough. */
-const titlePadding = " ".repeat(100);

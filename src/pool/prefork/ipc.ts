@@ -1,26 +1,29 @@
-import type { Completed } from "../../execution/outcome.ts";
+import type { ResultRecord } from "../../backend/record.ts";
 import type { Job } from "../../execution/job.ts";
-import type { Message } from "../../protocol/message.ts";
+import type { Completed } from "../../execution/outcome.ts";
+import type { TaskMessage } from "../../protocol/task-message.ts";
+import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
 
 /**
- * The language between the parent and one child, over a socket pair: lines of JSON. A job's
- * body follows its line as a line of its own, since base64 has no line breaks: it is neither
- * escaped nor parsed on the way.
+ * The language between the parent and one child, over a socket pair: lines, each with its kind
+ * as first letter. What is large and already text follows its line as a line of its own — the
+ * body of a message, the document of a result — and is neither escaped nor parsed on the way.
  */
-export type ToChild =
-  | { readonly type: "run"; readonly seq: number; readonly job: JobHead }
-  | { readonly type: "exit" };
+export type ToChild = { readonly kind: "run"; readonly seq: number; readonly job: Job } | { readonly kind: "exit" };
 
-/** A job without the body of its message. */
-export type JobHead = Omit<Job, "message"> & { readonly message: Omit<Message, "body"> };
-
-/** Child to parent: two in the life of a task are `accepted` and `done`. */
+/** Child to parent: two in the life of a task, `accepted` and `done`. */
 export type FromChild =
-  | { readonly type: "ready"; readonly pid: number }
-  | { readonly type: "failed"; readonly message: string }
-  | { readonly type: "accepted"; readonly seq: number }
-  | { readonly type: "done"; readonly seq: number; readonly outcome: Completed }
-  | { readonly type: "log"; readonly level: string; readonly message: string; readonly fields: Readonly<Record<string, unknown>> };
+  | { readonly kind: "ready" }
+  /** It could not start; its exit follows. */
+  | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "accepted"; readonly seq: number }
+  | { readonly kind: "done"; readonly seq: number; readonly outcome: Completed }
+  | {
+      readonly kind: "log";
+      readonly level: string;
+      readonly message: string;
+      readonly fields: Readonly<Record<string, unknown>>;
+    };
 
 /** What a child is told at birth, through its environment. */
 export interface ChildBirth {
@@ -37,14 +40,165 @@ export interface ChildBirth {
 
 export const birthVariable = "TQ_CHILD";
 
-/** The two lines of a job. */
-export function encodeRun(seq: number, job: Job): string {
-  const { body, ...head } = job.message;
-  return `${JSON.stringify({ type: "run", seq, job: { ...job, message: head } })}\n${body}\n`;
+const letters = {
+  run: "r",
+  exit: "x",
+  ready: "y",
+  failed: "f",
+  accepted: "a",
+  done: "d",
+  doneWithRecord: "D",
+  log: "l",
+} as const;
+
+export function encodeToChild(frame: ToChild): string {
+  if (frame.kind === "exit") return `${letters.exit}\n`;
+  const { job } = frame;
+  const { headers, properties, contentType, contentEncoding, body } = job.message;
+  const head = print([
+    frame.seq,
+    headers,
+    properties,
+    contentType,
+    contentEncoding,
+    job.address,
+    job.queue,
+    job.redelivered,
+    job.hostname,
+    job.timeLimit,
+    job.softTimeLimit,
+  ]);
+  return `${letters.run}${head}\n${body}\n`;
 }
 
-export function encodeLine(frame: ToChild | FromChild): string {
-  return `${JSON.stringify(frame)}\n`;
+export function encodeFromChild(frame: FromChild): string {
+  switch (frame.kind) {
+    case "accepted":
+      return `${letters.accepted}${frame.seq}\n`;
+    case "done": {
+      const { outcome, seq } = frame;
+      if (!("record" in outcome) || outcome.record === null) return `${letters.done}${print([seq, outcome])}\n`;
+      const { body, ...record } = outcome.record;
+      // A line break in the document itself (YAML) would end the line: such a one is escaped after all.
+      if (body.includes("\n")) return `${letters.done}${print([seq, outcome])}\n`;
+      return `${letters.doneWithRecord}${print([seq, { ...outcome, record: null }, record])}\n${body}\n`;
+    }
+    case "ready":
+      return `${letters.ready}\n`;
+    case "failed":
+      return `${letters.failed}${print([frame.message])}\n`;
+    case "log":
+      return `${letters.log}${print([frame.level, frame.message, frame.fields])}\n`;
+  }
+}
+
+/** Reads the frames a child gets out of a stream of bytes. */
+export class ToChildReader {
+  readonly #lines: LineSplitter;
+
+  constructor(onFrame: (frame: ToChild) => void) {
+    let head: string | undefined;
+    this.#lines = new LineSplitter((line) => {
+      if (head === undefined) {
+        if (line[0] === letters.exit.charCodeAt(0)) onFrame({ kind: "exit" });
+        else head = line.toString("utf8", 1);
+        return;
+      }
+      const parts = parseWireJson(head) as RunHead;
+      head = undefined;
+      onFrame({ kind: "run", seq: parts[0], job: jobOf(parts, line.toString("latin1")) });
+    });
+  }
+
+  push(chunk: Buffer): void {
+    this.#lines.push(chunk);
+  }
+}
+
+/** Reads the frames a parent gets out of a stream of bytes. */
+export class FromChildReader {
+  readonly #lines: LineSplitter;
+
+  constructor(onFrame: (frame: FromChild) => void) {
+    let done: [number, Completed, Omit<ResultRecord, "body">] | undefined;
+    this.#lines = new LineSplitter((line) => {
+      if (done !== undefined) {
+        const [seq, outcome, record] = done;
+        done = undefined;
+        onFrame({
+          kind: "done",
+          seq,
+          outcome: { ...outcome, record: { ...record, body: line.toString("utf8") } } as Completed,
+        });
+        return;
+      }
+      const rest = line.toString("utf8", 1);
+      switch (String.fromCharCode(line[0] as number)) {
+        case letters.accepted:
+          return onFrame({ kind: "accepted", seq: Number(rest) });
+        case letters.doneWithRecord:
+          done = parseWireJson(rest) as typeof done;
+          return;
+        case letters.done: {
+          const [seq, outcome] = parseWireJson(rest) as [number, Completed];
+          return onFrame({ kind: "done", seq, outcome });
+        }
+        case letters.log: {
+          const [level, message, fields] = parseWireJson(rest) as [string, string, Record<string, unknown>];
+          return onFrame({ kind: "log", level, message, fields });
+        }
+        case letters.ready:
+          return onFrame({ kind: "ready" });
+        case letters.failed:
+          return onFrame({ kind: "failed", message: (parseWireJson(rest) as [string])[0] });
+      }
+    });
+  }
+
+  push(chunk: Buffer): void {
+    this.#lines.push(chunk);
+  }
+}
+
+type RunHead = readonly [
+  seq: number,
+  headers: TaskMessage["headers"],
+  properties: TaskMessage["properties"],
+  contentType: string,
+  contentEncoding: string,
+  address: Job["address"],
+  queue: string,
+  redelivered: boolean,
+  hostname: string,
+  timeLimit: number | null,
+  softTimeLimit: number | null,
+];
+
+function jobOf(head: RunHead, body: string): Job {
+  const [
+    ,
+    headers,
+    properties,
+    contentType,
+    contentEncoding,
+    address,
+    queue,
+    redelivered,
+    hostname,
+    timeLimit,
+    softTimeLimit,
+  ] = head;
+  const message = { headers, properties, contentType, contentEncoding, body };
+  return { message, address, queue, redelivered, hostname, timeLimit, softTimeLimit };
+}
+
+/** Headers may hold integers beyond 2^53, which the engine's printer refuses. */
+function print(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return writeWireJson(value);
+  }
 }
 
 /** Cuts a stream of bytes into lines. Each line is handed over without its break. */

@@ -87,7 +87,16 @@ export class PreforkPool implements Pool {
   run(job: Job, onAccepted: (runner: Runner) => void): Promise<PoolResult> {
     return new Promise((resolve) => {
       this.#seq += 1;
-      const entry: Entry = { seq: this.#seq, job, onAccepted, resolve, accepted: false, deaths: 0, hardTimer: undefined, ending: undefined };
+      const entry: Entry = {
+        seq: this.#seq,
+        job,
+        onAccepted,
+        resolve,
+        accepted: false,
+        deaths: 0,
+        hardTimer: undefined,
+        ending: undefined,
+      };
       this.#place(entry);
     });
   }
@@ -220,7 +229,8 @@ export class PreforkPool implements Pool {
       },
       onAccepted: (seq) => this.#onAccepted(slot, seq),
       onDone: (seq, outcome) => this.#onDone(slot, seq, outcome),
-      onLog: (level, message, fields) => this.#options.logger[level as LogLevel]({ processName: name, ...fields }, message),
+      onLog: (level, message, fields) =>
+        this.#options.logger[level as LogLevel]({ processName: name, ...fields }, message),
       onPrint: (line) => this.#options.onPrint(line, name),
       onExit: (exitCode, signal) => this.#onExit(slot, exitCode, signal),
     });
@@ -269,7 +279,8 @@ export class PreforkPool implements Pool {
     if (!entry) return;
     slot.entries.delete(seq);
     slot.tasks += 1;
-    if (slot.state === "ready" && shouldRetire({ tasks: slot.tasks, rss: this.#memoryOf(slot) }, this.#options.limits)) this.#retire(slot);
+    if (slot.state === "ready" && shouldRetire({ tasks: slot.tasks, rss: this.#memoryOf(slot) }, this.#options.limits))
+      this.#retire(slot);
     else this.#refill(slot);
     this.#resolve(entry, outcome, slot.runner);
     this.#idle?.();
@@ -303,7 +314,8 @@ export class PreforkPool implements Pool {
     else if (entry.accepted) this.#resolve(entry, { kind: "lost", accepted: true, exitCode, signal }, slot.runner);
     else {
       entry.deaths += 1;
-      if (entry.deaths >= mostDeathsBeforeStart || this.#stopping) this.#resolve(entry, notBegun(exitCode, signal), slot.runner);
+      if (entry.deaths >= mostDeathsBeforeStart || this.#stopping)
+        this.#resolve(entry, notBegun(exitCode, signal), slot.runner);
       else this.#place(entry);
     }
   }
@@ -311,7 +323,10 @@ export class PreforkPool implements Pool {
   #reportDeath(slot: Slot, running: Entry | undefined, exitCode: number | null, signal: NodeJS.Signals | null): void {
     if (running?.ending) return;
     const how = signal === null ? `exitcode ${exitCode}` : `signal ${signal}`;
-    this.#options.logger.error({ pid: slot.runner.pid }, `Process '${slot.runner.name}' pid:${slot.runner.pid} exited with '${how}'`);
+    this.#options.logger.error(
+      { pid: slot.runner.pid },
+      `Process '${slot.runner.name}' pid:${slot.runner.pid} exited with '${how}'`,
+    );
   }
 
   #onFailedStart(slot: Slot, exitCode: number | null, signal: NodeJS.Signals | null): void {
@@ -347,4 +362,9 @@ export class PreforkPool implements Pool {
 const pageSize = 4096;
 const exitPatienceMs = 5_000;
 
-const notBegun = (exitCode: number | null, signal: NodeJS.Signals | null): Outcome => ({ kind: "lost", accepted: false, exitCode, signal });
+const notBegun = (exitCode: number | null, signal: NodeJS.Signals | null): Outcome => ({
+  kind: "lost",
+  accepted: false,
+  exitCode,
+  signal,
+});
