@@ -245,3 +245,49 @@ test("an auto-delete queue goes with its last consumer", async () => {
   await broker.publish(messageOf("y"), { exchange: "reply", routingKey: "reply" });
   expect(await broker.size("reply")).toBe(0);
 });
+
+test("the ack of a consumer that was taken for dead still counts, and it goes on", async () => {
+  await using folder = await temporaryFolder();
+  await using broker = await brokerOn(folder.file("tq.db"), { lease: 0.3, machine: "elsewhere" });
+  const taken: Delivery[] = [];
+  const subscription = await broker.subscribe({
+    node: "w1",
+    prefetch: 1,
+    onLost: () => undefined,
+    onDelivery: (delivery) => void taken.push(delivery),
+  });
+  await subscription.consume(work);
+  await broker.publish(messageOf("a"), { exchange: "", routingKey: "work" });
+  await until(() => taken.length === 1);
+  const db = await openSqlite(folder.file("tq.db"));
+  await db.write(() => {
+    db.sql("DELETE FROM consumer").run();
+    db.sql("UPDATE message SET state = 0, redelivered = 1").run();
+  });
+  await until(() => db.read(() => db.sql("SELECT 1 FROM consumer").get()), {
+    message: "the consumer to register again",
+  });
+  expect(await broker.size("work")).toBe(1);
+  await taken[0]?.ack();
+  expect(await broker.size("work")).toBe(0);
+  await broker.publish(messageOf("b"), { exchange: "", routingKey: "work" });
+  await until(() => taken.length === 2);
+  await db.close();
+});
+
+test("parking until a date that is none brings the message back at once, not never", async () => {
+  await using folder = await temporaryFolder();
+  await using broker = await brokerOn(folder.file("tq.db"));
+  const taken: Delivery[] = [];
+  const subscription = await broker.subscribe({
+    node: "w1",
+    prefetch: 1,
+    onLost: () => undefined,
+    onDelivery: (delivery) => void taken.push(delivery),
+  });
+  await subscription.consume(work);
+  await broker.publish(messageOf("a"), { exchange: "", routingKey: "work" });
+  await until(() => taken.length === 1);
+  await taken[0]?.park(new Date(Number.NaN));
+  await until(() => taken.length === 2, { timeout: 2 });
+});

@@ -152,7 +152,7 @@ class MemoryDelivery implements Delivery {
   }
 
   async park(due: Date): Promise<void> {
-    if (this.#subscription.settle(this.#entry)) this.#store.park(this.#entry, due.getTime());
+    if (this.#subscription.settle(this.#entry)) this.#store.park(this.#entry, due.getTime() || Date.now());
   }
 
   async reject(options: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {

@@ -213,6 +213,7 @@ export class SqliteSubscription implements Subscription {
   #lose(error: unknown): void {
     if (this.#closing !== undefined || this.#lost) return;
     this.#lost = true;
+    this.#stopListening();
     this.#options.onLost(asLoss(error));
   }
 }
@@ -245,8 +246,10 @@ class SqliteDelivery implements Delivery {
   }
 
   park(due: Date): Promise<void> {
+    // A date that is none would be stored as no date at all, and never be due.
+    const at = Number.isNaN(due.getTime()) ? Date.now() : due.getTime();
     return this.#subscription.settle(this.#id, (queries, owner, db) => {
-      if (queries.park(this.#id, owner, due.getTime())) db.ring(bell);
+      if (queries.park(this.#id, owner, at)) db.ring(bell);
     });
   }
 
