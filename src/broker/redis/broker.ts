@@ -163,7 +163,7 @@ export class RedisBroker implements Broker {
       flow,
       ledger: this.#ledger,
       declare: (queue) => this.declare(queue),
-      remove: (queue) => this.delete(queue),
+      remove: (queue) => this.#remove(flow.connection, queue),
       onClosed: (closed) => {
         flow.remove(closed);
         this.#subscriptions.delete(closed);
@@ -208,24 +208,29 @@ export class RedisBroker implements Broker {
       ["llen", list],
       ["del", list],
     ]);
-    const answers = await this.#atomically(commands);
+    const answers = await this.#atomically(this.#connected(), commands);
     return answers.filter((_, index) => index % 2 === 0).reduce((sum, length) => sum + length, 0);
   }
 
   async delete(queue: Queue): Promise<void> {
-    const connection = this.#connected();
+    await this.#remove(this.#connected(), queue);
+  }
+
+  async #remove(connection: RedisConnection, queue: Queue): Promise<void> {
     for (const id of [...this.#declared.keys()]) if (id.startsWith(`${queue.name}\n`)) this.#declared.delete(id);
     if (queue.exchange.name !== "") {
       const member = this.#bindingOf(queue);
       await connection.call("srem", bindingKey(this.#keys, queue.exchange.name), member);
       await connection.call("srem", permanentBindingKey(this.#keys, queue.exchange.name), member);
     }
-    await this.#atomically(queueLists(this.#keys, queue.name).map((list) => ["del", list]));
+    await this.#atomically(
+      connection,
+      queueLists(this.#keys, queue.name).map((list) => ["del", list]),
+    );
   }
 
   /** MULTI … EXEC: all of them in one step. */
-  async #atomically(commands: readonly string[][]): Promise<number[]> {
-    const connection = this.#connected();
+  async #atomically(connection: RedisConnection, commands: readonly string[][]): Promise<number[]> {
     const answers = await connection.watch(connection.client.multi([...commands]).exec());
     return (answers ?? []).map(([error, answer]) => {
       if (error !== null) throw brokerError(`${this.displayUrl} refused a command: ${error.message}`, false, error);

@@ -185,18 +185,24 @@ export class RedisConnection {
   #lose(): void {
     if (this.#gone !== undefined) return;
     clearTimeout(this.#watchdog);
-    const cause = this.#lastError ?? new Error("the server closed it");
-    this.#gone = this.#error(`the connection to ${this.#displayUrl} is lost: ${messageOf(cause)}`, true, cause);
+    const gone = this.#lost();
+    this.#gone = gone;
     if (this.#closing) return;
-    for (const listener of this.#onLost.splice(0)) listener(this.#gone);
+    for (const listener of this.#onLost.splice(0)) listener(gone);
+  }
+
+  #lost(): OperationalError {
+    const cause = this.#lastError ?? new Error("the server closed it");
+    return this.#error(`the connection to ${this.#displayUrl} is lost: ${messageOf(cause)}`, true, cause);
   }
 
   #translate(error: unknown): OperationalError {
     const text = messageOf(error);
     if (this.#gone !== undefined) return this.#gone;
     if (/Connection is closed|isn't writeable|Command aborted/i.test(text)) {
-      const cause = this.#lastError ?? error;
-      return this.#error(`the connection to ${this.#displayUrl} is lost: ${messageOf(cause)}`, true, cause);
+      // Commands hear of the end before the event that tells of it.
+      this.#lose();
+      return this.#gone ?? this.#lost();
     }
     // A server that is there and cannot serve: another attempt later may find it, or another one, serving.
     if (/^(READONLY|MASTERDOWN)\b/.test(text)) this.fail(new Error(text));

@@ -1,6 +1,6 @@
 import type { Message } from "../../protocol/message.ts";
 import type { Address, Delivery } from "../broker.ts";
-import type { Ledger } from "./ledger.ts";
+import type { HeldDelivery, Ledger } from "./ledger.ts";
 
 /** What a delivery is made of. */
 export interface DeliveryParts {
@@ -20,7 +20,7 @@ export interface DeliveryParts {
 }
 
 /** A message taken from Redis. It belongs to this process's lease, not to a connection. */
-export class RedisDelivery implements Delivery {
+export class RedisDelivery implements Delivery, HeldDelivery {
   readonly message: Message;
   readonly address: Address;
   readonly queue: string;

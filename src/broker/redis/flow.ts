@@ -105,15 +105,16 @@ export class RedisFlow implements Flow {
   /** Begins the lease, unless it lives; what was held under one that died is lost. Before the first take. */
   async begin(): Promise<void> {
     this.#hasLease = true;
-    await this.#tend({ begin: true });
+    await this.#renewLease({ begin: true });
     this.#ledger.flush();
+    this.#upkeep();
   }
 
   /** Under a new id, after the old lease was lost. Sent before anything that needs it. */
   beginAnew(): void {
     if (!this.#open || !this.#hasLease) return;
     this.#log?.warn({ consumer: this.#ledger.consumerId }, "the lease was lost: what was held is delivered again");
-    this.#tend({ begin: true }).catch(() => undefined);
+    this.#renewLease({ begin: true }).catch(() => undefined);
   }
 
   add(subscription: RedisSubscription): void {
@@ -205,7 +206,7 @@ export class RedisFlow implements Flow {
   #upkeep(): void {
     if (this.#tending) return;
     this.#tending = true;
-    this.#tend({ begin: false })
+    this.#tend()
       .catch((error: unknown) => {
         if (this.#open) this.#log?.warn({ err: error }, "the upkeep of the broker failed and is tried again");
       })
@@ -214,21 +215,26 @@ export class RedisFlow implements Flow {
       });
   }
 
-  async #tend({ begin }: { readonly begin: boolean }): Promise<void> {
+  async #tend(): Promise<void> {
+    const { now, orphan } = await this.#renewLease({ begin: false });
+    if (orphan !== "") await this.#inherit(orphan);
+    await this.#renewHeld();
+    await this.#restore(now);
+  }
+
+  /** Says what time it is for Redis, and whose held messages were taken over: empty for nobody's. */
+  async #renewLease({ begin }: { readonly begin: boolean }): Promise<{ now: number; orphan: string }> {
     const { keys, consumerId } = this.#ledger;
     const mayInherit = !begin && performance.now() - this.#beganMs > leaseSeconds * 1000;
-    const [good, nowText, due, orphan] = await this.connection.run<[0 | 1, string, string, string]>(
+    const [good, now, due, orphan] = await this.connection.run<[0 | 1, string, string, string]>(
       tendScript,
       [keys.consumers, keys.parked],
       [consumerId, leaseSeconds, begin ? "1" : "0", mayInherit ? randomUUID() : "", keys.heldPrefix],
     );
-    const now = Number(nowText);
     // A new consumer has no lease yet and nothing it could have lost.
     if (good === 0 && (!begin || this.#ledger.held.size > 0)) this.#ledger.lapse(consumerId);
-    this.alarm(now, Number(due));
-    if (orphan !== "") await this.#inherit(orphan);
-    await this.#renew();
-    await this.#restore(now);
+    this.alarm(Number(now), Number(due));
+    return { now: Number(now), orphan };
   }
 
   /** What a dead consumer held goes back to the head of its queues, the oldest first in line. */
@@ -241,7 +247,8 @@ export class RedisFlow implements Flow {
     this.wake();
   }
 
-  async #renew(): Promise<void> {
+  /** What is held stays young: neither kombu's restore nor ours takes it for forgotten. */
+  async #renewHeld(): Promise<void> {
     const everyMs = Math.min(30, Math.max(1, this.#visibilityTimeout / 4)) * 1000;
     if (performance.now() - this.#renewedMs < everyMs) return;
     this.#renewedMs = performance.now();

@@ -1,12 +1,25 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
+import type { Message } from "../../protocol/message.ts";
 import type { RedisConnection } from "./connection.ts";
 import { type Deferred, deferred } from "./deferred.ts";
-import type { RedisDelivery } from "./delivery.ts";
 import { brokerError } from "./errors.ts";
 import { listKey, type RedisKeys } from "./keys.ts";
 import { type End, returnMessages } from "./returning.ts";
 import { buryScript, parkScript, turnScript } from "./scripts.ts";
+
+/** A delivery as the ledger sees it. */
+export interface HeldDelivery {
+  readonly tag: string | null;
+  readonly queue: string;
+  readonly message: Message;
+  /** Whose prefetch count it is in. */
+  readonly owner: object;
+  /** True for the one who settles it. */
+  settle(): boolean;
+  /** The lease was lost: somebody else has the message now. */
+  lose(): void;
+}
 
 /** What one tick brought of one kind, and the promise all of it shares. */
 interface Batch<Item> {
@@ -42,7 +55,7 @@ const acksAtOnce = 2_000;
 export class Ledger {
   readonly keys: RedisKeys;
   /** Deliveries handed over and not settled, in the order they came. */
-  readonly held = new Map<string, RedisDelivery>();
+  readonly held = new Map<string, HeldDelivery>();
   readonly #connection: () => RedisConnection | undefined;
   readonly #onParked: (now: number, due: number) => void;
   readonly #onReturned: () => void;
@@ -90,7 +103,7 @@ export class Ledger {
     return this.#add(this.#acks, tag);
   }
 
-  park(delivery: RedisDelivery, due: Date): Promise<void> {
+  park(delivery: HeldDelivery, due: Date): Promise<void> {
     const list = listKey(this.keys, delivery.queue, delivery.message.properties.priority);
     return this.#add(this.#parks, { tag: delivery.tag as string, due: due.getTime() / 1000, list });
   }

@@ -161,9 +161,11 @@ async function forget({ connection, keys, held }: Returning, tag: string): Promi
   await Promise.all([connection.call("zrem", held, tag), connection.call("zrem", keys.unackedIndex, tag)]);
 }
 
-/** Null where marking would change more than the marks: bytes that are no text are put back as they are. */
+/** Null where marking would change more than the marks: what is no sound envelope is put back as it is. */
 function markedText(envelope: Buffer | null): string | null {
-  return envelope !== null && isUtf8(envelope) ? markRedelivered(envelope.toString()) : null;
+  if (envelope === null || !isUtf8(envelope)) return null;
+  const text = envelope.toString();
+  return decodeEnvelope(text).damage === null ? markRedelivered(text) : null;
 }
 
 /** Where it was taken from, or would be published to again (kombu `_do_restore_message`). */

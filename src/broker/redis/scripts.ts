@@ -199,7 +199,7 @@ if not settled then
   local scores = {}
   for i = 1, #envelopes do
     local envelope = envelopes[i]
-    local tag = string.match(envelope, '"delivery_tag": "([%w-]+)"}}$', -80)
+    local tag = string.match(envelope, '"delivery_tag": ?"([%w-]+)"}}$', -80)
       or string.match(envelope, '"delivery_tag"%s*:%s*"([%w_.:-]+)"')
     if not tag or #tag > 200 then tag = seed .. i end
     tags[i] = tag
