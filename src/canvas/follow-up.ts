@@ -1,14 +1,14 @@
 import type { SignatureDict } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { ResultTuple } from "../protocol/task-meta.ts";
-import { chainTasks, createChain, isChain } from "./chain.ts";
+import { chainTasks, isChain } from "./chain.ts";
 import { chordBody, chordHeader, createChord, isChord, withParts } from "./chord.ts";
 import { endId } from "./freeze.ts";
 import { fromDict, listFromDict } from "./from-dict.ts";
 import { createGroup, groupTasks, isGroup } from "./group.ts";
 import { type Call, type Plan, planSignature } from "./plan.ts";
 import { createSignature, type Options, signatureList, textOption, withOptions, without } from "./signature.ts";
-import { addErrbacks, addLinks, endsInGroup, placed, simplify } from "./simplify.ts";
+import { addErrbacks, addLinks, placed, simplify } from "./simplify.ts";
 
 /** The task that ended, as its message names it: headers will do. */
 export interface EndedTask {
@@ -47,7 +47,8 @@ export function planSuccess(
   const plans = callbackGroups(listFromDict(embed.callbacks, "callbacks")).map((callback) => call(callback));
   const chain = listFromDict(embed.chain, "chain");
   const next = chain.at(-1);
-  if (next !== undefined) plans.push(planNext(next, chain.slice(0, -1), call));
+  // The next step is sent with the rest of the chain, `[]` at its end.
+  if (next !== undefined) plans.push(call(next, { chain: chain.slice(0, -1) }));
   return { plans, children: plans.flatMap((plan) => plan.children) };
 }
 
@@ -56,18 +57,6 @@ function callbackGroups(callbacks: readonly SignatureDict[]): readonly Signature
   if (callbacks.length <= 1) return callbacks;
   const others = callbacks.filter((callback) => !isGroup(callback));
   return [...callbacks.filter(isGroup), ...(others.length === 0 ? [] : [createGroup(others)])];
-}
-
-/** The next step is sent with the rest of the chain, `[]` at its end. */
-function planNext(
-  next: SignatureDict,
-  rest: readonly SignatureDict[],
-  call: (signature: SignatureDict, more?: Options) => Plan,
-): Plan {
-  const step = simplify(next);
-  // Several tasks end this step, and the rest must wait for all of them: Celery would run it once for each.
-  if (step === null || (rest.length > 0 && endsInGroup(step))) return call(createChain([next, ...[...rest].reverse()]));
-  return call(step, { chain: rest });
 }
 
 /**

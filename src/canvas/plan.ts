@@ -93,17 +93,25 @@ function planTask(
   context: FreezeContext,
 ): Plan {
   const merged = mergeCall(signature, args, kwargs, options);
-  const called = withOptions(merged, { ...merged.options, chain: followingSteps(signature.options, options) });
-  const frozen = freezeTask(called, {}, context);
-  const { task, args: finalArgs, kwargs: finalKwargs, options: finalOptions } = frozen.signature;
-  const result = frozen.result(null);
-  const call = { task, args: finalArgs, kwargs: finalKwargs, options: without(finalOptions, "add_to_parent") };
-  return { chords: [], calls: [call], result, children: [result] };
+  const { signature: frozen, result } = freezeTask(withChain(merged, signature.options, options), {}, context);
+  const handle = result(null);
+  const call = {
+    task: frozen.task,
+    args: frozen.args,
+    kwargs: frozen.kwargs,
+    // Celery's own note to the sender; a message property to anyone else.
+    options: "add_to_parent" in frozen.options ? without(frozen.options, "add_to_parent") : frozen.options,
+  };
+  return { chords: [], calls: [call], result: handle, children: [handle] };
+}
+
+function withChain(merged: SignatureDict, stored: Options, given: Options): SignatureDict {
+  if (!stored.chain || !given.chain) return merged;
+  return withOptions(merged, { ...merged.options, chain: followingSteps(stored, given) });
 }
 
 /** Steps a signature brings along run before those of its caller: reversed lists, so they come last. */
-function followingSteps(stored: Options, given: Options): readonly SignatureDict[] | undefined {
-  if (!stored.chain) return given.chain ? signatureList(given.chain) : undefined;
+function followingSteps(stored: Options, given: Options): readonly SignatureDict[] {
   return [...signatureList(given.chain), ...signatureList(stored.chain)];
 }
 
@@ -131,9 +139,7 @@ function planChain(
 
 /** A composition with arguments and options of a call; keyword arguments would mix with its structure. */
 function withCall(signature: SignatureDict, args: readonly unknown[], options: Options): SignatureDict {
-  const chain = followingSteps(signature.options, options);
-  const merged = mergeCall(signature, args, {}, options);
-  return withOptions(merged, { ...merged.options, chain });
+  return withChain(mergeCall(signature, args, {}, options), signature.options, options);
 }
 
 /** One message per member (protocol 4.5). */
@@ -149,7 +155,7 @@ function planGroup(
       "link cannot be given to a group: it has no result of its own. Use a chord, or link a member",
     );
   }
-  const chain = followingSteps(group.options, options) ?? [];
+  const chain = followingSteps(group.options, options);
   if (chain.length > 0) return planGroupWithNext(group, chain, args, kwargs, options, context);
   const { link, link_error, ...others } = withCall(group, args, options).options;
   const linked = addLinks(group, signatureList(link));

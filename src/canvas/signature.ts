@@ -134,15 +134,11 @@ export interface Frozen {
 
 /** Settles the ids of one task (protocol 4.3). Freezing twice changes no id. */
 export function freezeTask(signature: SignatureDict, place: Place, context: FreezeContext): Frozen {
-  const { options } = signature;
-  const id = textOption(options, "task_id") ?? place.id ?? context.newId();
-  const frozen = withOptions(signature, {
-    ...options,
-    task_id: id,
-    reply_to: textOption(options, "reply_to") ?? context.replyTo,
-    group_id: textOption(options, "group_id") ?? place.groupId,
-    chord: place.chord ?? options.chord,
-    group_index: place.groupIndex ?? options.group_index,
-  });
-  return { signature: frozen, result: (parent) => [[id, parent], null] };
+  const id = textOption(signature.options, "task_id") ?? place.id ?? context.newId();
+  const options: Record<string, unknown> = { ...signature.options, task_id: id };
+  if (context.replyTo !== undefined) options.reply_to ??= context.replyTo;
+  if (place.groupId !== undefined) options.group_id ??= place.groupId;
+  if (place.chord !== undefined) options.chord = place.chord;
+  if (place.groupIndex !== undefined) options.group_index = place.groupIndex;
+  return { signature: { ...signature, options }, result: (parent) => [[id, parent], null] };
 }

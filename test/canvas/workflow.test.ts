@@ -255,6 +255,45 @@ function leavesOf(signature: SignatureDict): readonly string[] {
   return [signature.task];
 }
 
+/** Options as users and peers leave them anywhere in a composition. */
+const anyOptions = fc.record(
+  {
+    queue: fc.constantFrom("q1", "q2"),
+    priority: fc.constantFrom(3, null),
+    countdown: fc.nat(9),
+    link: fc.constantFrom(createSignature("linked"), [
+      createGroup([createSignature("linked"), createSignature("linked")]),
+    ]),
+    link_error: fc.constant([createSignature("failed")]),
+    add_to_parent: fc.constant(false),
+    stamped_headers: fc.constant(["stamp"]),
+    stamp: fc.constant("x"),
+  },
+  { requiredKeys: [] },
+);
+
+test("options anywhere in a composition change nothing about its way", () => {
+  fc.assert(
+    fc.property(composition, fc.infiniteStream(anyOptions), anyOptions, fc.nat(), (tree, stream, given, seed) => {
+      const signature = JSON.parse(JSON.stringify(numbered(tree)), (_, value) =>
+        value !== null && typeof value === "object" && "subtask_type" in value
+          ? { ...value, options: stream.next().value }
+          : value,
+      ) as SignatureDict;
+      const { link, ...options } = given;
+      const world = new World(seed);
+      const plan = planSignature(signature, { options, newId: world.newId });
+      world.send(plan);
+      world.run();
+      expect(new Set(world.ids).size).toBe(world.ids.length);
+      const names = world.ran.map(({ name }) => name).filter((name) => name !== "linked");
+      expect(names.sort()).toEqual([...leavesOf(signature)].sort());
+      for (const id of allOf(plan.result)) expect(world.states.get(id)).toBe("SUCCESS");
+    }),
+    cases,
+  );
+});
+
 test("when a task fails nobody who holds the result waits for ever", () => {
   fc.assert(
     fc.property(composition, fc.nat(), fc.integer({ min: 1, max: 8 }), (tree, seed, failing) => {
