@@ -140,17 +140,18 @@ class RpcBackend implements ResultBackend {
 
   /** What came, or, when it cannot be read, a failure saying so: whoever waits must not wait for ever. */
   async #metaOf({ content, properties }: ConsumeMessage): Promise<TaskMeta> {
-    const { contentType = "application/json", contentEncoding = "utf-8", correlationId = "" } = properties;
-    const binary = contentEncoding === "binary";
+    const contentType = String(properties.contentType ?? "application/json");
+    const contentEncoding = String(properties.contentEncoding ?? "utf-8");
+    const taskId = String(properties.correlationId ?? "");
+    const binary = contentEncoding !== "utf-8";
     const body = content.toString(binary ? "base64" : "utf8");
     try {
-      const meta = await decodeRecord({ contentType, contentEncoding, body, binary }, this.#options.accept);
-      return meta.task_id ? meta : { ...meta, task_id: String(correlationId) };
+      return await decodeRecord({ contentType, contentEncoding, body, binary }, this.#options.accept, taskId);
     } catch (error) {
       const name = error instanceof TqError ? error.name : "DecodeError";
       const text = error instanceof Error ? error.message : String(error);
       return {
-        task_id: String(correlationId),
+        task_id: taskId,
         status: "FAILURE",
         result: { exc_type: name, exc_message: [`the result cannot be read: ${text}`], exc_module: "kombu.exceptions" },
         traceback: null,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { type AmqpUrl, maskUrl } from "../../config/url.ts";
 import type { Message } from "../../protocol/message.ts";
 import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
@@ -199,12 +200,13 @@ class AmqpBroker implements Broker {
 
   async #park(delivery: AmqpDelivery, dueMs: number): Promise<void> {
     const line = await this.#settlingLine();
+    // What is due before the levels can be trusted waits here, unacknowledged, and goes straight back.
+    await untilFirst(line.parking.prepare(delivery.queue), dueMs);
     const waitMs = dueMs - Date.now();
     const route = delayRoute(delivery.queue, waitMs);
-    if (route.level >= 0) await line.parking.prepare(delivery.queue, route.level);
     const detour = detourOf(delivery.received, waitMs > longestWaitMs ? { due: dueMs } : {});
     const copy = copyOf(delivery.raw, delivery.received, { [detourHeader]: detour });
-    await line.publisher.publish({ ...copy, exchange: route.exchange, routingKey: route.routingKey, mandatory: true });
+    await line.publisher.publish({ ...copy, ...route, mandatory: true });
   }
 
   /** The publishing line; one more attempt to connect when it was lost alone, as settling has no retries. */
@@ -240,6 +242,19 @@ class AmqpBroker implements Broker {
   #linkOf(queue: string): Link {
     const { link } = this.#connected();
     return this.#exclusive.has(queue) && this.#consumingLink ? this.#consumingLink : link;
+  }
+}
+
+/** Resolves with `work`, or at the given time if that is earlier; rejects only with `work` in time. */
+async function untilFirst(work: Promise<void>, timeMs: number): Promise<void> {
+  const timer = new AbortController();
+  const waitMs = Math.min(Math.max(timeMs - Date.now(), 0), 2 ** 31 - 1);
+  const time = delay(waitMs, undefined, { signal: timer.signal, ref: false }).catch(() => undefined);
+  work.catch(() => undefined);
+  try {
+    await Promise.race([work, time]);
+  } finally {
+    timer.abort();
   }
 }
 

@@ -1,5 +1,8 @@
 import { createHash } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Channel } from "amqplib";
 import type { Link } from "./link.ts";
+import { ifExists } from "./topology.ts";
 import { encodeTable } from "./wire.ts";
 
 /**
@@ -24,17 +27,14 @@ export const longestWaitMs = (2 ** levels - 1) * unitMs;
 export interface DelayRoute {
   readonly exchange: string;
   readonly routingKey: string;
-  /** The highest level on the way; it and those below must exist. Negative when there is nothing to wait for. */
-  readonly level: number;
 }
 
 /** The way through the levels for a wait of `ms`, rounded up to the quarter second. Pure. */
 export function delayRoute(queue: string, ms: number): DelayRoute {
   const units = Math.ceil(Math.min(Math.max(ms, 0), longestWaitMs) / unitMs);
-  if (units === 0) return { exchange: "", routingKey: queue, level: -1 };
+  if (units === 0) return { exchange: "", routingKey: queue };
   const digits = [...units.toString(2)].reverse();
-  const level = digits.length - 1;
-  return { exchange: prefix + level, routingKey: [queueWord(queue), ...digits].join("."), level };
+  return { exchange: prefix + (digits.length - 1), routingKey: [queueWord(queue), ...digits].join(".") };
 }
 
 /** A queue's name as one word of a routing key: no dots, no wildcards, at most 150 bytes, different for different queues. */
@@ -43,24 +43,32 @@ function queueWord(queue: string): string {
   return word.length <= 150 ? word : `%${createHash("sha256").update(queue).digest("hex")}`;
 }
 
-/** Declares levels and bindings when they are first needed on a link, and remembers that it did. */
+/**
+ * Milliseconds until a quorum queue just made survives a kill of its broker: RabbitMQ writes down
+ * that the queue has a log some three seconds after it has begun to write the log, and starts a
+ * queue it has no note of empty.
+ */
+const settlingMs = 4_000;
+/** An exchange that exists once the levels have settled. */
+const settled = `${prefix}settled`;
+
+/** Declares the levels when they are first needed on a link, and remembers that it did. */
 export class Parking {
   readonly #link: Link;
   readonly #bound = new Map<string, Promise<void>>();
-  #declared = -1;
-  #declaring: Promise<void> = Promise.resolve();
+  #levels: Promise<void> | null = null;
 
   constructor(link: Link) {
     this.#link = link;
   }
 
-  /** Makes the way back to `queue` exist from `level` down. */
-  async prepare(queue: string, level: number): Promise<void> {
-    if (level > this.#declared) {
-      const declare = (): Promise<void> => this.#declareUpTo(level);
-      this.#declaring = this.#declaring.then(declare, declare);
-      await this.#declaring;
-    }
+  /** Makes the way through the levels back to `queue` exist, and to be trusted. */
+  async prepare(queue: string): Promise<void> {
+    this.#levels ??= this.#declareLevels().catch((error: unknown) => {
+      this.#levels = null;
+      throw error;
+    });
+    await this.#levels;
     let bound = this.#bound.get(queue);
     if (!bound) {
       bound = this.#link.control(async (channel) => {
@@ -77,31 +85,35 @@ export class Parking {
     this.#bound.delete(queue);
   }
 
-  async #declareUpTo(level: number): Promise<void> {
-    if (level <= this.#declared) return;
+  async #declareLevels(): Promise<void> {
     const [major, minor] = this.#link.version;
     // Only quorum queues hand expired messages on without a moment in which a crash loses them.
     const isSafe = major > 3 || (major === 3 && minor >= 10);
     await this.#link.control(async (channel) => {
       await channel.assertExchange(delivery, "topic", { durable: true });
-      for (let n = this.#declared + 1; n <= level; n += 1) {
-        const name = prefix + n;
-        const next = n === 0 ? delivery : prefix + (n - 1);
-        const before = "*.".repeat(n + 1);
-        await channel.assertExchange(name, "topic", { durable: true });
-        await channel.assertQueue(name, {
-          durable: true,
-          arguments: encodeTable({
-            "x-message-ttl": 2 ** n * unitMs,
-            "x-dead-letter-exchange": next,
-            "x-overflow": "reject-publish",
-            ...(isSafe ? { "x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once" } : {}),
-          }),
-        });
-        await channel.bindQueue(name, name, `${before}1.#`);
-        await channel.bindExchange(next, name, `${before}0.#`);
-      }
+      for (let level = 0; level < levels; level += 1) await declareLevel(channel, level, isSafe);
     });
-    this.#declared = level;
+    if (!isSafe) return;
+    if (await ifExists(this.#link.control((channel) => channel.checkExchange(settled)))) return;
+    await delay(settlingMs, undefined, { ref: false });
+    await this.#link.control((channel) => channel.assertExchange(settled, "fanout", { durable: true }));
   }
+}
+
+async function declareLevel(channel: Channel, level: number, isSafe: boolean): Promise<void> {
+  const name = prefix + level;
+  const next = level === 0 ? delivery : prefix + (level - 1);
+  const before = "*.".repeat(level + 1);
+  await channel.assertExchange(name, "topic", { durable: true });
+  await channel.assertQueue(name, {
+    durable: true,
+    arguments: encodeTable({
+      "x-message-ttl": 2 ** level * unitMs,
+      "x-dead-letter-exchange": next,
+      "x-overflow": "reject-publish",
+      ...(isSafe ? { "x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once" } : {}),
+    }),
+  });
+  await channel.bindQueue(name, name, `${before}1.#`);
+  await channel.bindExchange(next, name, `${before}0.#`);
 }
