@@ -1,7 +1,7 @@
 // Draining a filled queue: node bench/drain.mjs [--messages 20000] [--rounds 3] [--variants celery,fair,fast]
 // Every variant in every round, on the same Redis: quote the ratios.
-import { randomUUID } from "node:crypto";
 import { parseArgs } from "node:util";
+import { prepare, release } from "./message.mjs";
 import { cpuOf } from "./processes.mjs";
 import { median, startRedis, startWorker } from "./setup.mjs";
 
@@ -16,68 +16,12 @@ const { values: options } = parseArgs({
 
 const variants = {
   celery: { kind: "celery", args: ["-c", "2"] },
-  "celery-late": { kind: "celery", args: ["-c", "2"], env: {} },
   fair: { kind: "tq", args: ["-c", "2"] },
   "fair-wide": { kind: "tq", args: ["-c", "2", "--prefetch-multiplier", "16"] },
   fast: { kind: "tq", args: ["-c", "2", "-O", "fast", "--prefetch-multiplier", "64"] },
 };
 
-function message(n) {
-  const id = randomUUID();
-  const headers = {
-    lang: "py",
-    task: "bench.noop",
-    id,
-    shadow: null,
-    eta: null,
-    expires: null,
-    group: null,
-    group_index: null,
-    retries: 0,
-    timelimit: [null, null],
-    root_id: id,
-    parent_id: null,
-    argsrepr: `(${n},)`,
-    kwargsrepr: "{}",
-    origin: "gen1@bench",
-    ignore_result: false,
-    replaced_task_nesting: 0,
-    stamped_headers: null,
-    stamps: {},
-  };
-  const embed = { callbacks: null, errbacks: null, chain: null, chord: null };
-  return [
-    id,
-    JSON.stringify({
-      body: Buffer.from(JSON.stringify([[n], {}, embed])).toString("base64"),
-      "content-encoding": "utf-8",
-      "content-type": "application/json",
-      headers,
-      properties: {
-        correlation_id: id,
-        reply_to: randomUUID(),
-        delivery_mode: 2,
-        delivery_info: { exchange: "", routing_key: "celery" },
-        priority: 0,
-        body_encoding: "base64",
-        delivery_tag: randomUUID(),
-      },
-    }),
-  ];
-}
-
-/** Fills a list beside the queue; `release` renames it in one stroke. Resolves to the last id. */
-async function prepare(redis, count) {
-  let last;
-  for (let done = 0; done < count; done += 1000) {
-    const batch = Array.from({ length: Math.min(1000, count - done) }, (_, i) => message(done + i));
-    last = batch.at(-1)[0];
-    await redis.lpush("prepared", ...batch.map(([, text]) => text));
-  }
-  return last;
-}
-
-/** Every result is there when as many keys are; blocking on the last one's channel first spares the polling. */
+/** Every result is there when as many keys are; waiting for the last one's channel first spares most of the polling. */
 async function drain(server, worker, count) {
   const { redis } = server;
   await redis.flushall();
@@ -87,8 +31,7 @@ async function drain(server, worker, count) {
   const done = new Promise((resolve) => listener.on("message", resolve));
   await listener.subscribe(`celery-task-meta-${last}`);
   const [cpu, redisCpu, begun] = [cpuOf(worker.pid), cpuOf(server.pid), performance.now()];
-  await redis.rename("prepared", "celery");
-  await redis.lpush("celery", message(-1)[1]); // a rename wakes nobody who blocks on the list
+  await release(redis);
   await done;
   while ((await results.dbsize()) < count + 1) await new Promise((resolve) => setTimeout(resolve, 1));
   const seconds = (performance.now() - begun) / 1000;
