@@ -26,17 +26,22 @@ export function encodeEnvelope(
   address: { readonly exchange: string; readonly routingKey: string },
   deliveryTag: string,
 ): string {
+  // Put together as text: copying the properties to add three more takes longer than all the rest.
   const properties = writeWireJson(message.properties);
-  const transport =
-    `"delivery_info": {"exchange": ${JSON.stringify(address.exchange)}, "routing_key": ${JSON.stringify(address.routingKey)}}` +
-    `, "body_encoding": "base64", "delivery_tag": ${JSON.stringify(deliveryTag)}`;
   return (
-    `{"body": ${JSON.stringify(message.body)}` +
-    `, "content-encoding": ${JSON.stringify(message.contentEncoding)}` +
-    `, "content-type": ${JSON.stringify(message.contentType)}` +
+    `{"body": ${quoted(message.body)}` +
+    `, "content-encoding": ${quoted(message.contentEncoding)}` +
+    `, "content-type": ${quoted(message.contentType)}` +
     `, "headers": ${writeWireJson(message.headers)}` +
-    `, "properties": ${properties === "{}" ? "{" : `${properties.slice(0, -1)}, `}${transport}}}`
+    `, "properties": ${properties === "{}" ? "{" : `${properties.slice(0, -1)}, `}` +
+    `"delivery_info": {"exchange": ${quoted(address.exchange)}, "routing_key": ${quoted(address.routingKey)}}` +
+    `, "body_encoding": "base64", "delivery_tag": ${quoted(deliveryTag)}}}`
   );
+}
+
+/** Text as a JSON string; for what needs no escaping the test is quicker than the printer. */
+function quoted(text: string): string {
+  return /^[\w\-./+=@]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 /**

@@ -64,7 +64,7 @@ export function createTaskHeaders(
 }
 
 /** Whether the headers alone make this a task: protocol 2. Protocol 1 tells by its body only. */
-export function isTaskMessage(message: Message): message is TaskMessage {
+export function isTaskMessage(message: Message): boolean {
   return Object.hasOwn(message.headers, "task");
 }
 

@@ -59,13 +59,18 @@ function tooDeep(): DecodeError {
 /** Whether a number may have lost digits. Throws when the document is too deep. */
 function hasHugeInteger(value: unknown, depth: number): boolean {
   if (typeof value === "number") return value > Number.MAX_SAFE_INTEGER || value < -Number.MAX_SAFE_INTEGER;
-  if (typeof value !== "object" || value === null) return false;
+  return typeof value === "object" && value !== null && containsHugeInteger(value, depth);
+}
+
+function containsHugeInteger(container: object, depth: number): boolean {
   if (depth >= MAX_DEPTH) throw tooDeep();
   let found = false;
-  if (Array.isArray(value)) {
-    for (const item of value) if (hasHugeInteger(item, depth + 1)) found = true;
+  if (Array.isArray(container)) {
+    for (let index = 0; index < container.length; index += 1)
+      found = hasHugeInteger(container[index], depth + 1) || found;
   } else {
-    for (const key in value) if (hasHugeInteger((value as Record<string, unknown>)[key], depth + 1)) found = true;
+    for (const key in container)
+      found = hasHugeInteger((container as Record<string, unknown>)[key], depth + 1) || found;
   }
   return found;
 }

@@ -12,6 +12,8 @@ export function decodeText(bytes: Uint8Array, encoding: string): string {
     if (text.includes("\ufffd") && !isUtf8(buffer)) throw new DecodeError("the body is not utf-8");
     return text;
   }
+  // The web's "latin1" is windows-1252; Python's is not.
+  if (/^(?:latin-?1|iso-?8859-1)$/i.test(encoding)) return buffer.toString("latin1");
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(buffer);
   } catch (error) {

@@ -81,7 +81,7 @@ export function unackedEntries(): Found<readonly [envelope: Json, exchange: stri
 /** Frames of RabbitMQ traffic that carry a message. */
 export function amqpFrames(): Found<AmqpFrame>[] {
   return collect((value) =>
-    isObject(value) && "method" in value && "body" in value && isObject(value["properties"])
+    isObject(value) && "method" in value && "body" in value && isObject(value.properties)
       ? (value as unknown as AmqpFrame)
       : undefined,
   );

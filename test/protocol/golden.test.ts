@@ -56,7 +56,7 @@ function taskEnvelopes(): { file: string; message: Message }[] {
 
 /** The embed of an unreadable signature is not part of the message format. */
 const readable = ({ message }: { message: Message }): boolean =>
-  message.contentType !== "application/data" && (hasLzma || message.headers["compression"] !== "application/x-lzma");
+  message.contentType !== "application/data" && (hasLzma || message.headers.compression !== "application/x-lzma");
 
 test("all fixtures are here", () => {
   expect(fixtureNames.length).toBe(283);
@@ -88,7 +88,7 @@ describe("envelopes", () => {
       const { message, address, deliveryTag, damage } = readEnvelope(document);
       expect(damage, file).toBeNull();
       expect(address, file).toEqual({ exchange, routingKey });
-      if (document["headers"] !== undefined && !decodeEnvelope(JSON.stringify(document)).redelivered) {
+      if (document.headers !== undefined && !decodeEnvelope(JSON.stringify(document)).redelivered) {
         expect(parseWireJson(encodeEnvelope(message, address, deliveryTag as string)), file).toEqual(document);
       }
     }
@@ -141,7 +141,7 @@ describe("task messages", () => {
   test("json bodies encode again to an equal document", async () => {
     let seen = 0;
     for (const { file, message } of messages) {
-      if (message.contentType !== "application/json" || message.headers["compression"] !== undefined) continue;
+      if (message.contentType !== "application/json" || message.headers.compression !== undefined) continue;
       seen += 1;
       const original = Buffer.from(message.body, "base64").toString("utf8");
       const { body, contentType, contentEncoding } = await encodeBody(decodeJson(original), "json");
@@ -160,7 +160,7 @@ describe("task messages", () => {
       "application/x-python-serialize": "pickle",
     };
     for (const { file, message } of messages.filter(readable)) {
-      const compression = (message.headers["compression"] as string | undefined) ?? null;
+      const compression = (message.headers.compression as string | undefined) ?? null;
       if (message.contentType === "application/json" && compression === null) continue;
       // An instance of a class only Python has can be looked at here, not sent on.
       if (file === "result_exception_types.json") continue;
@@ -208,16 +208,16 @@ describe("task messages", () => {
         { task, id, group, eta, expires, retries, timelimit, args, kwargs, callbacks: embed.callbacks },
         file,
       ).toEqual({
-        task: decoded["task"],
-        id: decoded["id"],
-        group: decoded["group"],
-        eta: decoded["eta"],
-        expires: decoded["expires"],
-        retries: decoded["retries"],
-        timelimit: decoded["timelimit"],
+        task: decoded.task,
+        id: decoded.id,
+        group: decoded.group,
+        eta: decoded.eta,
+        expires: decoded.expires,
+        retries: decoded.retries,
+        timelimit: decoded.timelimit,
         args: decoded.args,
-        kwargs: decoded["kwargs"],
-        callbacks: decoded["callbacks"],
+        kwargs: decoded.kwargs,
+        callbacks: decoded.callbacks,
       });
       expect(embed.chain, file).toBeNull();
       expect(
@@ -234,7 +234,7 @@ describe("results", () => {
     let complete = 0;
     for (const { file, value } of metas) {
       const document = decodeJson(value) as Record<string, unknown>;
-      const meta = readTaskMeta(document, String(document["task_id"]));
+      const meta = readTaskMeta(document, String(document.task_id));
       if ((meta as unknown) === document) complete += 1;
       // What the result store of RPC writes has another order, and no date (protocol 7.3).
       if (!("date_done" in document)) continue;
@@ -288,8 +288,8 @@ describe("results", () => {
     for (const [key, entry] of Object.entries(captured as Record<string, { value: unknown }>)) {
       const raw = entry.value;
       const body =
-        isObject(raw) && typeof raw["__b64__"] === "string"
-          ? raw["__b64__"]
+        isObject(raw) && typeof raw.__b64__ === "string"
+          ? raw.__b64__
           : typeof raw === "string"
             ? Buffer.from(raw).toString("base64")
             : null;
@@ -393,10 +393,10 @@ describe("hand-made input to Python peers", () => {
     for (const { name, meta, python_reads: python } of experiments) {
       const read = readTaskMeta(meta, "id");
       expect(read.task_id, name).toBe(name === "no_children" ? "x" : "id");
-      if (python["state"] === undefined) continue;
-      expect(read.status, name).toBe(python["state"]);
+      if (python.state === undefined) continue;
+      expect(read.status, name).toBe(python.state);
       if (read.status === "FAILURE" || read.status === "REVOKED")
-        expect(errorRepr(decodeError(read.result, null)), name).toBe(python["result"]);
+        expect(errorRepr(decodeError(read.result, null)), name).toBe(python.result);
     }
   });
 });
