@@ -50,7 +50,10 @@ export class Executor {
   constructor(parts: ExecutorParts) {
     this.#parts = parts;
     this.#recorder = new Recorder(parts);
-    this.#followUp = new FollowUp(parts, this.#recorder);
+    this.#followUp = new FollowUp(
+      { ...parts, inlineErrback: (errback) => inlineTask(parts.registry, errback.task) },
+      this.#recorder,
+    );
   }
 
   /** Decodes and binds. Never throws: what cannot be run is an `invalid` outcome with its reason. */
@@ -155,11 +158,8 @@ export class Executor {
       case "reject":
         return ["REJECTED", { kind: "reject", runtime, requeue: verdict.requeue, reason: verdict.reason }];
       case "retry": {
-        const [args, kwargs, embed] = body;
         try {
-          await currentRun.run(run, () =>
-            this.#parts.sender.send(retryCall(job, args, kwargs, embed, verdict.options)),
-          );
+          await currentRun.run(run, () => this.#parts.sender.send(retryCall(job, body, verdict.options)));
         } catch (error) {
           // Celery: a retry that cannot be published gives the message back (inventory B55).
           return [
@@ -179,7 +179,7 @@ export class Executor {
       case "failure": {
         const error = encodeError(verdict.error);
         const traceback = formatTraceback(verdict.error);
-        const record = await this.#followUp.afterFailure(ready, run, verdict.error, error, traceback);
+        const record = await this.#followUp.afterFailure(ready, run, context, verdict.error, error, traceback);
         if (signals.has("taskFailure"))
           await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
         return [
@@ -200,6 +200,12 @@ export class Executor {
       context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
     }, limit * 1000);
   }
+}
+
+/** Errbacks of the newer style take request, error and traceback, and are called where the task failed. */
+function inlineTask(registry: TaskRegistry, name: string): Task | undefined {
+  const task = registry.get(name);
+  return task && !task.options.bind && task.parameters.names.length > 1 ? task : undefined;
 }
 
 const call = (task: Task, context: TaskContext, bound: readonly unknown[]): unknown => task.run(context, bound);

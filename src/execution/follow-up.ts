@@ -9,8 +9,10 @@ import type { Logger } from "../log.ts";
 import { encodeError, type WireError } from "../protocol/exception.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import type { TaskBody, TaskMessage } from "../protocol/task-message.ts";
+import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { CallSender } from "../task/sender.ts";
+import type { Task } from "../task/task.ts";
 import type { Ready } from "./ready.ts";
 import type { Recorder } from "./record.ts";
 
@@ -19,6 +21,8 @@ export interface FollowUpParts {
   readonly backend: () => Promise<ResultBackend>;
   readonly sender: CallSender;
   readonly logger: Logger;
+  /** The task of an errback that is called here and now (protocol 5.7); undefined for one that gets a message. */
+  readonly inlineErrback?: (errback: SignatureDict) => Task | undefined;
 }
 
 /** A task that ended, as far as what follows it is concerned. */
@@ -67,22 +71,37 @@ export class FollowUp {
   async afterFailure(
     ready: Ready,
     run: CurrentRun,
-    _thrown: unknown,
+    context: TaskContext,
+    thrown: unknown,
     error: WireError,
     traceback: string,
   ): Promise<ResultRecord | null> {
     const [, , embed] = ready.body;
     const followed = embed.chord !== null || (embed.chain?.length ?? 0) > 0 || (embed.errbacks?.length ?? 0) > 0;
     const record = await this.#recorder.failure(ready, error, traceback, run.children, followed);
-    if (followed) await this.failed({ message: ready.job.message, body: ready.body }, error, traceback);
+    if (followed) {
+      const inline = await this.failed({ message: ready.job.message, body: ready.body }, error, traceback);
+      for (const errback of inline) await this.#callErrback(errback, context, thrown, traceback);
+    }
     return record;
+  }
+
+  /** One errback that throws does not keep the others from being called. */
+  async #callErrback(errback: SignatureDict, context: TaskContext, thrown: unknown, traceback: string): Promise<void> {
+    try {
+      const task = this.#parts.inlineErrback?.(errback);
+      await task?.run(context, [context.request, thrown, traceback, ...errback.args]);
+    } catch (error) {
+      this.#parts.logger.error({ err: error }, "errback %s failed", errback.task);
+    }
   }
 
   /**
    * What follows a failure that is already stored: the part in a chord, the rest of the chain
-   * (which fails with it), errbacks. Also for tasks the parent had to declare failed.
+   * (which fails with it), errbacks. Also for tasks the parent had to declare failed. Resolves
+   * to the errbacks that are to be called rather than sent.
    */
-  async failed(ended: Ended, error: WireError, traceback: string | null): Promise<void> {
+  async failed(ended: Ended, error: WireError, traceback: string | null): Promise<readonly SignatureDict[]> {
     const [, , embed] = ended.body;
     if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
     for (const step of failedChainIds(embed)) {
@@ -91,8 +110,10 @@ export class FollowUp {
       const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
       await this.#countPart(step.chord, step.groupId, part, ended.message.headers);
     }
-    const { plans } = planErrbacks(ended.message.headers, embed, { newId: randomUUID, isInline: () => false });
+    const isInline = (errback: SignatureDict): boolean => this.#parts.inlineErrback?.(errback) !== undefined;
+    const { plans, inline } = planErrbacks(ended.message.headers, embed, { newId: randomUUID, isInline });
     await this.#send(plans);
+    return inline;
   }
 
   /** A revoked or expired member of a chord counts as well (protocol 5.2). */

@@ -21,12 +21,16 @@ export function publishDelay(attempt: number, policy: PublishPolicy): number | n
 
 /**
  * Gets messages into a broker, connecting when needed: one of the two places that retry.
- * Rejects with `OperationalError` once the policy is exhausted.
+ *
+ * What `publish` resolved for the broker has, at least once: when the connection goes between a
+ * message and the broker's answer nobody can know whether it arrived, so it is sent again, and may
+ * then be there twice (both with one task id). Rejects with `OperationalError` once the policy is
+ * exhausted; the message is then in the queue at most by such an accident.
  */
 export class Publisher {
   readonly #open: () => Promise<Broker>;
-  #broker: Broker | undefined;
 
+  /** `open` gives the broker, connected; where it was lost or closed, connected anew. Cheap while it is up. */
   constructor(open: () => Promise<Broker>) {
     this.#open = open;
   }
@@ -35,25 +39,26 @@ export class Publisher {
   async publish(publications: readonly Publication[], queues: readonly Queue[], policy: PublishPolicy): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        this.#broker ??= await this.#open();
-        if (attempt > 1) await this.#broker.connect();
-        for (const queue of queues) await this.#broker.declare(queue);
+        const broker = await this.#open();
+        for (const queue of queues) await broker.declare(queue);
         const [only] = publications;
-        if (publications.length === 1 && only) await this.#broker.publish(only.message, only.address);
-        else await this.#broker.publishMany(publications);
+        if (publications.length === 1 && only) await broker.publish(only.message, only.address);
+        else await broker.publishMany(publications);
         return;
       } catch (error) {
         if (!(error instanceof BrokerConnectionError)) throw error;
         const delay = publishDelay(attempt, policy);
-        if (delay === null) {
-          throw new OperationalError(
-            `the message could not be published after ${attempt} ${attempt === 1 ? "try" : "tries"}: ${error.message}. ` +
-              "Is the broker running and its URL right? `retryPolicy` makes a call wait longer.",
-            { cause: error, code: error.code },
-          );
-        }
+        if (delay === null) throw unpublished(attempt, error);
         await sleep(delay * 1000);
       }
     }
   }
+}
+
+function unpublished(tries: number, error: BrokerConnectionError): OperationalError {
+  return new OperationalError(
+    `the message could not be published after ${tries} ${tries === 1 ? "try" : "tries"}: ${error.message}. ` +
+      "Is the broker running and its URL right? `retryPolicy` makes a call wait longer.",
+    { cause: error, code: error.code },
+  );
 }

@@ -9,7 +9,7 @@ import type { SignatureDict } from "../protocol/signature.ts";
 import { createTaskHeaders, type Embed, type TaskMessage } from "../protocol/task-message.ts";
 import type { EncodedBody } from "../serialization/registry.ts";
 import { encodeBody } from "../serialization/registry.ts";
-import { formatIso } from "../util/iso8601.ts";
+import { formatIso, parseIso } from "../util/iso8601.ts";
 import { argsRepr, kwargsRepr } from "../util/repr.ts";
 import { currentRun } from "./current.ts";
 import type { Publisher, PublishPolicy } from "./publisher.ts";
@@ -298,11 +298,20 @@ function expiresOf(value: unknown, now: Date): Date | null {
 
 function instant(value: unknown, option: string): Date | null {
   if (value === null || value === undefined) return null;
-  const date = value instanceof Date ? value : typeof value === "string" ? new Date(value) : null;
+  const date = value instanceof Date ? value : typeof value === "string" ? readIso(value) : null;
   if (date === null || Number.isNaN(date.getTime())) {
     throw new ImproperlyConfigured(`${option} must be a Date or an ISO 8601 text, got: ${String(value)}`);
   }
   return date;
+}
+
+/** Python's times without an offset are UTC. */
+function readIso(text: string): Date | null {
+  try {
+    return parseIso(text);
+  } catch {
+    return null;
+  }
 }
 
 function limitsOf(options: Readonly<Record<string, unknown>>): readonly [number | null, number | null] {
