@@ -112,7 +112,7 @@ export class RedisBackend implements ResultBackend {
 
   async addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {
     const { j, t, s, counted } = this.#chordKeys(groupId);
-    const member = await this.#values.encode([1, part.taskId, part.state, part.result]);
+    const { member, head } = await this.#values.chordMember(part);
     const args = [
       part.taskId,
       member,
@@ -121,6 +121,7 @@ export class RedisBackend implements ResultBackend {
       this.#seconds,
       randomUUID(),
       fireAgainAfter,
+      head,
     ];
     const answer = await this.#link.use((connection) =>
       connection.run<Buffer[] | null>(chordPartScript, [j, t, s, counted], args, "bytes"),

@@ -49,7 +49,8 @@ return stored
  * Counts a part of a chord in, once per task, and hands all parts to the one that was the last.
  *
  * KEYS: j, t, s, counted. ARGV: task id, member, score, "1" when ordered, seconds all is kept (0:
- * for ever), a name for this call, seconds after which the one that fired may ask again.
+ * for ever), a name for this call, seconds after which the one that fired may ask again, how
+ * members of this task begin (empty: cannot be told).
  * Answers false, or the parts with their scores (a list's parts without).
  *
  * The call's name makes it safe to send again when its answer was lost with the connection. That
@@ -77,6 +78,12 @@ end
 
 local count
 if ordered then
+  -- A Python worker may have counted this task in already, in other words.
+  if ARGV[8] ~= '' then
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', j, score, score)) do
+      if string.sub(other, 1, #ARGV[8]) == ARGV[8] then member = other end
+    end
+  end
   redis.call('ZADD', j, score, member)
   count = redis.call('ZCARD', j)
 else

@@ -1,5 +1,7 @@
 import { type ResultTuple, readGroupMeta, type TaskMeta } from "../../protocol/task-meta.ts";
+import { encodeJson } from "../../serialization/json.ts";
 import { decodeBody, loadSerializer } from "../../serialization/registry.ts";
+import type { ChordPart } from "../backend.ts";
 import type { BackendOptions } from "../options.ts";
 import { decodeRecord, type ResultRecord, type StoredBody } from "../record.ts";
 
@@ -33,6 +35,18 @@ export class StoredValues {
     const part = await this.#decode(bytes);
     if (!Array.isArray(part) || typeof part[1] !== "string" || typeof part[2] !== "string") return null;
     return { taskId: part[1], state: part[2], result: part[3] };
+  }
+
+  /**
+   * A part of a chord as Celery writes it, and how every such member of this task begins. JSON
+   * has Python's spacing, so that a part counted twice, here and by a Python worker, is one.
+   */
+  async chordMember(part: ChordPart): Promise<{ member: string | Buffer; head: string }> {
+    if (this.#options.serializer !== "json") {
+      return { member: await this.encode([1, part.taskId, part.state, part.result]), head: "" };
+    }
+    const head = `[1, ${JSON.stringify(part.taskId)}, `;
+    return { member: `${head}${JSON.stringify(part.state)}, ${encodeJson(part.result)}]`, head };
   }
 
   /** In the serializer of the settings. */

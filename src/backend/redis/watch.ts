@@ -156,7 +156,7 @@ export class RedisWatch {
       } catch {
         // The next attempt is soon; who does not want to wait any longer aborts.
       }
-      await delay(backoff({ attempt, initial: 0.05, max: 2, jitter: 0.5 }) * 1000);
+      await delay(backoff({ attempt, initial: 0.05, max: 2, jitter: 0.5 }) * 1000, undefined, { ref: false });
     }
     this.#recovering = false;
   }

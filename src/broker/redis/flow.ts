@@ -5,7 +5,7 @@ import type { RedisConnection } from "./connection.ts";
 import type { Ledger } from "./ledger.ts";
 import { RedisListener } from "./listener.ts";
 import { positive } from "./options.ts";
-import { restoreVisible, returnAll } from "./returning.ts";
+import { restoreVisible, returnAll, returnMessages } from "./returning.ts";
 import { renewScript, tendScript, wakeScript } from "./scripts.ts";
 import type { Flow, RedisSubscription } from "./subscription.ts";
 
@@ -15,6 +15,8 @@ const leaseSeconds = 6;
 const tickSeconds = 1;
 /** Seconds between two looks where Redis cannot announce what comes. */
 const pollSeconds = 0.05;
+/** Seconds between two looks for messages that were handed to us and never arrived. */
+const unheardSeconds = 5;
 /** Held messages made young again in one step. */
 const renewAtOnce = 5_000;
 /** Parked messages woken in one step. */
@@ -49,6 +51,9 @@ export class RedisFlow implements Flow {
   #ticks = 0;
   #hasLease = false;
   #renewedMs = performance.now();
+  /** Messages Redis says we hold and we know nothing of, when that was last looked at. */
+  #unheard: ReadonlySet<string> = new Set();
+  #listenedMs = performance.now();
   #restoredMs = Number.NEGATIVE_INFINITY;
   #open = true;
 
@@ -219,6 +224,7 @@ export class RedisFlow implements Flow {
     const { now, orphan } = await this.#renewLease({ begin: false });
     if (orphan !== "") await this.#inherit(orphan);
     await this.#renewHeld();
+    await this.#returnUnheard();
     await this.#restore(now);
   }
 
@@ -244,6 +250,35 @@ export class RedisFlow implements Flow {
     await this.connection.call("zrem", keys.consumers, orphan);
     if (returned === 0) return;
     this.#log?.warn({ messages: returned }, "messages of a dead consumer were put back into their queues");
+    this.wake();
+  }
+
+  /**
+   * Redis took messages for us and its answer was lost with the connection: they are ours, nobody
+   * works on them, and our own lease keeps them from everybody else. What is unknown here at one
+   * look and still at the next, longer than any answer may take, goes back to the head of its queue.
+   */
+  async #returnUnheard(): Promise<void> {
+    if (performance.now() - this.#listenedMs < unheardSeconds * 1000) return;
+    this.#listenedMs = performance.now();
+    const { keys, heldKey } = this.#ledger;
+    const known = this.#ledger.known();
+    const seen = this.#unheard;
+    this.#unheard = new Set();
+    if ((await this.connection.call<number>("zcard", heldKey)) <= known.size) return;
+    const tags = await this.connection.call<string[]>("zrevrange", heldKey, 0, -1);
+    this.#unheard = new Set(tags.filter((tag) => !known.has(tag)));
+    const still = [...this.#unheard].filter((tag) => seen.has(tag) && !this.#ledger.held.has(tag));
+    if (still.length === 0) return;
+    const returned = await returnMessages(
+      { connection: this.connection, keys, held: heldKey, mine: true },
+      still,
+      "RPUSH",
+    );
+    this.#log?.warn(
+      { messages: returned },
+      "messages that were lost on their way here were put back into their queues",
+    );
     this.wake();
   }
 

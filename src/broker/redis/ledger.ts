@@ -99,6 +99,13 @@ export class Ledger {
     return this.keys.heldPrefix + this.#id;
   }
 
+  /** Tags of all messages that are with somebody here, or about which Redis is still to be told. */
+  known(): Set<string> {
+    const returns = [...this.#returns.LPUSH.items, ...this.#returns.RPUSH.items];
+    const told = [...this.#parks.items, ...this.#burials.items].map(({ tag }) => tag);
+    return new Set([...this.held.keys(), ...this.#acks.items, ...returns, ...told]);
+  }
+
   ack(tag: string): Promise<void> {
     return this.#add(this.#acks, tag);
   }
