@@ -180,6 +180,14 @@ describe("the proxy", () => {
 });
 
 describeWith("redis-server", "a private Redis", () => {
+  test("behind a muted proxy does what it is told, and nobody hears of it", async () => {
+    await using server = await freshRedis();
+    await using proxy = await startProxy(server.url);
+    proxy.mute();
+    expect(await greet(proxy.port, "SET key value\r\n", 0.1)).toBeUndefined();
+    expect(await redis(server.port, "GET key")).toContain("value");
+  });
+
   test("is empty, alone, and forgets when killed", async () => {
     await using one = await freshRedis();
     await using two = await freshRedis();

@@ -18,16 +18,21 @@ export interface Proxy extends AsyncDisposable {
   stall(): void;
   /** Swallows everything in both directions and accepts new links without answering, as a firewall that drops. */
   blackHole(): void;
+  /** Passes on what clients say and swallows every answer: the server does things nobody hears of. */
+  mute(): void;
+  /** The links open now swallow everything and never break, as when a router forgets them; new ones are served. */
+  forget(): void;
   /** Serves again. Links that swallowed bytes are broken: their streams have holes. */
   restore(): void;
 }
 
-type Mode = "pass" | "cut" | "stall" | "blackHole";
+type Mode = "pass" | "cut" | "stall" | "blackHole" | "mute";
 
 interface Link {
   readonly client: Socket;
   readonly server: Socket;
   holes: boolean;
+  forgotten: boolean;
 }
 
 /** Opens a proxy on a free port before the server of `url`, which must name host and port (or be redis or amqp). */
@@ -41,7 +46,7 @@ export async function startProxy(url: string): Promise<Proxy> {
 
   const forward = (link: Link, from: Socket, to: Socket): void => {
     from.on("data", (chunk) => {
-      if (mode === "blackHole") {
+      if (mode === "blackHole" || link.forgotten || (mode === "mute" && to === link.client)) {
         link.holes = true;
         return;
       }
@@ -52,11 +57,11 @@ export async function startProxy(url: string): Promise<Proxy> {
       if (mode !== "stall") from.resume();
     });
     from.on("end", () => {
-      if (mode === "pass") to.end();
+      if (mode === "pass" && !link.forgotten) to.end();
     });
     from.on("error", () => undefined);
     from.on("close", () => {
-      if (mode === "blackHole" || mode === "stall") return;
+      if ((mode !== "pass" && mode !== "cut") || link.forgotten) return;
       to.destroy();
       links.delete(link);
     });
@@ -74,7 +79,7 @@ export async function startProxy(url: string): Promise<Proxy> {
       return;
     }
     const server = connect({ port, host: target.hostname, noDelay: true });
-    const link: Link = { client, server, holes: false };
+    const link: Link = { client, server, holes: false, forgotten: false };
     links.add(link);
     forward(link, client, server);
     forward(link, server, client);
@@ -114,6 +119,12 @@ export async function startProxy(url: string): Promise<Proxy> {
     },
     blackHole() {
       mode = "blackHole";
+    },
+    forget() {
+      for (const link of links) link.forgotten = true;
+    },
+    mute() {
+      mode = "mute";
     },
     restore() {
       mode = "pass";
