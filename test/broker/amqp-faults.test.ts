@@ -163,6 +163,24 @@ describeWith(["amqp", "vhost"], "When the link to RabbitMQ fails,", () => {
     expect(consumed.lost[0]?.message).toMatch(/not answered/);
   });
 
+  test("a flow that ends while every question is still answered is noticed within 5 s of a message waiting", async () => {
+    const { url } = await vhost();
+    const links = owned(await startForwarder(url));
+    const [broker, publisher] = [await connect(links.url), await connect(url)];
+    const queue = queueOf("q");
+    const consumed = await consume(broker, queue, { prefetch: 2 });
+    await send(publisher, queue, "first");
+    await until(() => consumed.deliveries.length === 1);
+    await consumed.deliveries[0]?.ack();
+    links.swallowDeliveries();
+    const began = performance.now();
+    for (let index = 0; index < 5; index += 1) await send(publisher, queue, `m${index}`);
+    await until(() => consumed.lost.length > 0);
+    expect((performance.now() - began) / 1000).toBeLessThan(5);
+    expect(consumed.lost[0]?.message).toMatch(/wait in the queue and are not delivered/);
+    await until(async () => (await publisher.size("q")) === 5, { message: "what was swallowed to go back" });
+  });
+
   test("a swallowed publish is noticed within 5 s", async () => {
     const proxy = owned(await startProxy((await vhost()).url));
     const broker = await connect(proxy.url);
@@ -187,7 +205,7 @@ describeWith(["amqp", "vhost"], "When the link to RabbitMQ fails,", () => {
   });
 
   test("a rejected message is stored although the publishing connection was lost alone", async () => {
-    const links = owned(await startSeparateLinks((await vhost()).url));
+    const links = owned(await startForwarder((await vhost()).url));
     const broker = await connect(links.url);
     const queue = queueOf("q");
     const consumed = await consume(broker, queue);
@@ -206,33 +224,62 @@ describeWith(["amqp", "vhost"], "When the link to RabbitMQ fails,", () => {
   });
 });
 
-/** A forwarder whose links can be broken one by one, in the order in which they were made. */
-async function startSeparateLinks(url: string): Promise<AsyncDisposable & { url: string; break(index: number): void }> {
+/** A forwarder whose links can be broken one by one, and that can keep deliveries from arriving. */
+interface Forwarder extends AsyncDisposable {
+  readonly url: string;
+  /** Breaks a link, counted in the order in which they were made. */
+  break(index: number): void;
+  /** Answers still pass, so that every question is answered; deliveries do not. */
+  swallowDeliveries(): void;
+}
+
+async function startForwarder(url: string): Promise<Forwarder> {
   const target = new URL(url);
   const port = Number(target.port);
+  const sockets: Socket[] = [];
   const clients: Socket[] = [];
+  let swallow = false;
   const server = createServer((client) => {
     const upstream = createConnection(port, target.hostname);
     clients.push(client);
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      from
-        .on("error", () => undefined)
-        .on("close", () => to.destroy())
-        .pipe(to);
-    }
+    sockets.push(client, upstream);
+    client.on("error", () => undefined).on("close", () => upstream.destroy());
+    upstream.on("error", () => undefined).on("close", () => client.destroy());
+    client.on("data", (chunk) => upstream.write(chunk));
+    const filter = deliveryFilter(() => swallow);
+    upstream.on("data", (chunk) => client.write(filter(chunk)));
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   target.port = String((server.address() as AddressInfo).port);
   return {
     url: target.href,
     break: (index) => void clients[index]?.resetAndDestroy(),
+    swallowDeliveries: () => {
+      swallow = true;
+    },
     async [Symbol.asyncDispose]() {
-      for (const client of clients) client.destroy();
+      for (const socket of sockets) socket.destroy();
       server.close();
     },
+  };
+}
+
+/** Passes whole AMQP frames on, but for basic.deliver and the content that follows it. */
+function deliveryFilter(swallow: () => boolean): (chunk: Buffer) => Buffer {
+  let rest: Buffer = Buffer.alloc(0);
+  const inContent = new Set<number>();
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    const passed: Buffer[] = [];
+    while (rest.length >= 8 && rest.length >= 8 + rest.readUInt32BE(3)) {
+      const frame = rest.subarray(0, 8 + rest.readUInt32BE(3));
+      rest = rest.subarray(frame.length);
+      const [type, channel] = [frame.readUInt8(0), frame.readUInt16BE(1)];
+      if (type === 1) inContent.delete(channel);
+      if (swallow() && type === 1 && frame.readUInt32BE(7) === 0x003c003c) inContent.add(channel);
+      if (!inContent.has(channel)) passed.push(frame);
+    }
+    return Buffer.concat(passed);
   };
 }
 

@@ -37,7 +37,7 @@ type State = "open" | "closed" | "lost";
 /** The field holds 16 bits; Celery too takes more for no bound (G34). */
 const maxPrefetch = 65_535;
 /** Milliseconds between two looks at whether messages wait that do not come. */
-const lookMs = 1_000;
+const lookMs = 800;
 /** Looks in a row that must find the same before the flow is given up. */
 const looksUntilLost = 3;
 /** Milliseconds a closing flow waits for copies being stored. */
