@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ImproperlyConfigured } from "../src/errors.ts";
-import { createLogger, describeError, type LoggerOptions, type RootLogger, silentLogger } from "../src/log.ts";
+import { describeError, type LoggerOptions, type RootLogger, silentLogger } from "../src/log.ts";
+import { createLogger } from "../src/log-writer.ts";
 
 let folder: string;
 let file: string;
@@ -177,9 +178,9 @@ test("a file is never coloured, even when colour was asked for", () => {
 });
 
 test("a reader that goes away does not end the process", () => {
-  const source = new URL("../src/log.ts", import.meta.url).pathname;
+  const source = new URL("../src/log-writer.ts", import.meta.url).pathname;
   const script = `
-    const log = (await require("jiti").createJiti(${JSON.stringify(source)}, { fsCache: false }).import("./log.ts"))
+    const log = (await require("jiti").createJiti(${JSON.stringify(source)}, { fsCache: false }).import("./log-writer.ts"))
       .createLogger({ level: "info", destination: "stdout" });
     for (let n = 0; n < 20000; n++) log.info("line " + n);
     process.stderr.write("alive");`;
