@@ -5,7 +5,8 @@ import type { Settings } from "../config/settings.ts";
 import { BrokerConnectionError, ImproperlyConfigured } from "../errors.ts";
 import { FollowUp } from "../execution/follow-up.ts";
 import { Recorder } from "../execution/record.ts";
-import { createLogger, type LogLevel, parseLogLevel, type RootLogger } from "../log.ts";
+import { type LogLevel, parseLogLevel, type RootLogger } from "../log.ts";
+import { createLogger } from "../log-writer.ts";
 import type { Pool } from "../pool/pool.ts";
 import { PreforkPool } from "../pool/prefork/pool.ts";
 import { SoloPool } from "../pool/solo.ts";
@@ -134,7 +135,9 @@ export class Worker {
     const starting = parts.pool.start();
     starting.catch(() => undefined); // awaited below; meanwhile it must not count as unhandled
     if (options.purge) await this.#purge(broker, queues);
-    await parts.connection.start();
+    // Told to stop while the broker is still waited for: there is nothing to be ready for.
+    await Promise.race([parts.connection.start(), this.#ended]);
+    if (this.#phase !== "running") return;
     await starting;
     this.#logger.info("%s ready.", this.hostname);
     setProcessTitle(workerTitle(this.hostname, "MainProcess", { activity: "active", argv: process.argv.slice(2) }));
