@@ -15,13 +15,16 @@ export function createFailoverBroker(
 /**
  * Is the broker it last connected to. When that one cannot be reached, `connect` goes on with
  * the next, once around. The one in use is always tried first, as in kombu: after a short
- * interruption everybody stays where the messages are.
+ * interruption everybody stays where the messages are. Only one that let nobody subscribe comes
+ * last: a connection to it that has silently died may still count as up.
  */
 class FailoverBroker implements Broker {
   readonly #brokers: readonly Broker[];
   readonly #options: Pick<BrokerOptions, "failoverStrategy" | "logger">;
   readonly #random: () => number;
   #current: Broker;
+  /** The current one, when it refused its last subscriber a connection. */
+  #suspect: Broker | undefined;
   #connecting: Promise<void> | undefined;
   #closed = false;
 
@@ -71,8 +74,14 @@ class FailoverBroker implements Broker {
     return this.#current.publishMany(publications);
   }
 
-  subscribe(options: SubscribeOptions): Promise<Subscription> {
-    return this.#current.subscribe(options);
+  async subscribe(options: SubscribeOptions): Promise<Subscription> {
+    const broker = this.#current;
+    try {
+      return await broker.subscribe(options);
+    } catch (error) {
+      if (error instanceof BrokerConnectionError) this.#suspect = broker;
+      throw error;
+    }
   }
 
   size(queue: string): Promise<number> {
@@ -111,6 +120,7 @@ class FailoverBroker implements Broker {
         );
       }
       this.#current = broker;
+      this.#suspect = undefined;
       return;
     }
     const reasons = failures.map((error) => (error instanceof Error ? error.message : String(error)));
@@ -129,6 +139,6 @@ class FailoverBroker implements Broker {
         [others[index], others[swap]] = [others[swap] as Broker, others[index] as Broker];
       }
     }
-    return [this.#current, ...others];
+    return this.#suspect === this.#current ? [...others, this.#current] : [this.#current, ...others];
   }
 }

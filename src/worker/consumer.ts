@@ -24,14 +24,20 @@ export class Consumer {
 
   /** Rejects with `BrokerConnectionError`; then nothing is subscribed. */
   async subscribe(): Promise<void> {
-    const { broker, hostname, queues, prefetch, onDelivery, onLost } = this.#parts;
-    const previous = this.#subscription;
-    this.#subscription = undefined;
-    await previous?.close().catch(() => undefined);
+    await this.close().catch(() => undefined);
     if (this.#paused) return;
+    const { broker, hostname, queues, prefetch, onDelivery } = this.#parts;
+    const onLost = (error: Error): void => this.#lost(error);
     const subscription = await broker.subscribe({ node: hostname, prefetch: prefetch(), onDelivery, onLost });
     this.#subscription = subscription;
-    for (const queue of queues()) await subscription.consume(queue);
+    try {
+      for (const queue of queues()) await subscription.consume(queue);
+    } catch (error) {
+      await this.close().catch(() => undefined);
+      throw error;
+    }
+    // Told to stop in between.
+    if (this.#paused) subscription.pause();
   }
 
   /** Takes nothing more; what is held can still be settled. */
@@ -45,5 +51,14 @@ export class Consumer {
     const subscription = this.#subscription;
     this.#subscription = undefined;
     await subscription?.close();
+  }
+
+  /**
+   * A flow that ended by itself is not closed: what the broker did not take back with it is still
+   * ours, runs, and is settled over the next one. Giving it back would run it twice.
+   */
+  #lost(error: Error): void {
+    this.#subscription = undefined;
+    this.#parts.onLost(error);
   }
 }
