@@ -1,10 +1,13 @@
+import { writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { defaultBrokerOptions } from "../../src/broker/options.ts";
 import { createRedisBroker } from "../../src/broker/redis/broker.ts";
 import { messageOf, queueOf } from "../contract/broker.ts";
 import { startProxy } from "../fault/proxy.ts";
-import { freePort } from "../helpers/ports.ts";
+import { startChild } from "../helpers/child.ts";
+import { freePort, greet } from "../helpers/ports.ts";
 import { describeWith } from "../helpers/services.ts";
+import { temporaryFolder } from "../helpers/tmp.ts";
 import { until } from "../helpers/until.ts";
 import { kombuEnvelope, redisKit } from "./redis-kit.ts";
 
@@ -131,6 +134,34 @@ describeWith("redis-server", "the Redis broker and a bad link", () => {
     expect(await kit.client.dbsize()).toBe(0);
     await kit.client.select(3);
     expect(await kit.client.llen("q")).toBe(1);
+  });
+
+  test("Sentinel leads to the master it names, and says what it does not know", async () => {
+    await using kit = await redisKit();
+    await using folder = await temporaryFolder();
+    const port = await freePort();
+    await writeFile(
+      folder.file("sentinel.conf"),
+      `port ${port}\nbind 127.0.0.1\ndir ${folder.path}\nsentinel monitor mymaster 127.0.0.1 ${kit.server.port} 1\n`,
+    );
+    const binary = process.env.TQ_TEST_REDIS_SERVER ?? "redis-server";
+    await using sentinel = startChild(binary, [folder.file("sentinel.conf"), "--sentinel"]);
+    await until(async () => /^\+PONG/.test(String(await greet(port, "PING\r\n"))), {
+      message: "the sentinel to answer",
+    });
+    // The first sentinel of the list is down.
+    const url = `sentinel://127.0.0.1:${await freePort()};sentinel://127.0.0.1:${port}/2`;
+    const broker = await kit.broker({ master_name: "mymaster" }, { url });
+    const consumer = await kit.consumer(broker, ["q"]);
+    await broker.publish(messageOf("x"), address);
+    await consumer.take(1);
+    await kit.client.select(2);
+    expect(await kit.client.hlen("unacked")).toBe(1);
+    await expect(kit.broker({ master_name: "other" }, { url })).rejects.toMatchObject({
+      name: "BrokerConnectionError",
+    });
+    await expect(kit.broker({}, { url })).rejects.toThrow(/set the transport option master_name/);
+    expect(sentinel.running).toBe(true);
   });
 
   test("where the server does not announce changes, looking often does", async () => {

@@ -1,5 +1,5 @@
-import { createRedisBroker, type RedisBroker } from "../../src/broker/redis/broker.ts";
 import { defaultBrokerOptions } from "../../src/broker/options.ts";
+import { createRedisBroker, type RedisBroker } from "../../src/broker/redis/broker.ts";
 import { brokerContract } from "../contract/broker.ts";
 import { describeWith, freshRedis } from "../helpers/services.ts";
 

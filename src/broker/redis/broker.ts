@@ -62,6 +62,8 @@ export class RedisBroker implements Broker {
   #flow: Promise<RedisFlow> | undefined;
   #openFlow: RedisFlow | undefined;
   #closed: Promise<void> | undefined;
+  /** Aborted by `close`: nobody waits for a connection that is still being made. */
+  readonly #closing = new AbortController();
 
   constructor(address: RedisAddress, options: BrokerOptions) {
     this.displayUrl = address.displayUrl;
@@ -111,7 +113,7 @@ export class RedisBroker implements Broker {
       address: this.#address,
       error: brokerError,
       deadline: this.#address.socketTimeout ?? deadline,
-      signal,
+      signal: signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal,
     });
   }
 
@@ -244,6 +246,7 @@ export class RedisBroker implements Broker {
   }
 
   async #close(): Promise<void> {
+    this.#closing.abort(brokerError(`${this.displayUrl} is closed`, true));
     await this.#connecting?.catch(() => undefined);
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
     const flow = await this.#flow?.catch(() => undefined);
