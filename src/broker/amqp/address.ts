@@ -42,7 +42,7 @@ export async function connectArguments(
       password: url.password,
       // amqplib takes the name as it stands in a URL.
       vhost: encodeURIComponent(url.vhost),
-      heartbeat: options.heartbeat ?? Number(url.query.heartbeat ?? defaultHeartbeat),
+      heartbeat: options.heartbeat ?? heartbeatIn(url),
       frameMax: 131_072,
     },
     socket: {
@@ -54,6 +54,11 @@ export async function connectArguments(
       ...(tls ? await tlsFiles(tls) : {}),
     },
   };
+}
+
+/** `?heartbeat=30`, whole seconds; anything else is taken for not given. */
+function heartbeatIn({ query }: AmqpUrl): number {
+  return /^\d{1,5}$/.test(query.heartbeat ?? "") ? Number(query.heartbeat) : defaultHeartbeat;
 }
 
 function tlsOf(useSsl: BrokerOptions["useSsl"]): TlsOptions | null {

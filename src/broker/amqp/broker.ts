@@ -48,12 +48,14 @@ class AmqpBroker implements Broker {
   #consuming: Promise<Link> | null = null;
   #consumingLink: Link | null = null;
   #refusesChannelPrefetch = false;
+  /** Aborted by `close`: nobody waits for a connection that is still being made. */
+  #closing = new AbortController();
 
   constructor(url: string, options: BrokerOptions) {
     this.#url = amqpUrl(url);
     this.#options = options;
     this.displayUrl = maskUrl(url);
-    const deadLetters = new AmqpDeadLetters(() => this.#settlingLine(), options.maxBodySize);
+    const deadLetters = new AmqpDeadLetters(() => this.#aliveLine(), options.maxBodySize);
     this.deadLetters = deadLetters;
     const consumerPrefetchOnly = (): boolean =>
       this.#refusesChannelPrefetch || (this.#consumingLink?.version[0] ?? 0) >= 4;
@@ -82,7 +84,8 @@ class AmqpBroker implements Broker {
   }
 
   async #openLine(signal?: AbortSignal): Promise<Line> {
-    const link = await openLink(this.#url, this.displayUrl, this.#options, "publishing", () => undefined, signal);
+    const until = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const link = await openLink(this.#url, this.displayUrl, this.#options, "publishing", () => undefined, until);
     const exchanges = new KnownExchanges(link);
     const publisher = new Publisher(link, () => exchanges.forgetAll());
     const line: Line = { link, publisher, exchanges, parking: new Parking(link), declared: new Map() };
@@ -112,7 +115,7 @@ class AmqpBroker implements Broker {
   }
 
   async declare(queue: Queue): Promise<void> {
-    const line = this.#connected();
+    const line = await this.#aliveLine();
     if (queue.exclusive) {
       // Only the connection that declares an exclusive queue may consume it.
       await declareQueue(await this.#consumingLine(), queue);
@@ -132,7 +135,7 @@ class AmqpBroker implements Broker {
   }
 
   async publish(message: Message, address: Address): Promise<void> {
-    const line = this.#connected();
+    const line = this.#line?.link.alive ? this.#line : await this.#aliveLine();
     const known = line.exchanges.mustArrive(address);
     const mandatory = typeof known === "boolean" ? known : await known;
     if (mandatory === null) return;
@@ -140,7 +143,7 @@ class AmqpBroker implements Broker {
   }
 
   async publishMany(publications: readonly Publication[]): Promise<void> {
-    const line = this.#connected();
+    const line = await this.#aliveLine();
     const routes = new Map<string, boolean | null>();
     for (const { address } of publications) {
       const key = routeKey(address);
@@ -156,7 +159,7 @@ class AmqpBroker implements Broker {
   }
 
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
-    this.#connected();
+    await this.#aliveLine();
     const link = await this.#consumingLine();
     const subscription = new AmqpSubscription(link, await link.openChannel(), this.#host, options);
     this.#subscriptions.add(subscription);
@@ -164,17 +167,19 @@ class AmqpBroker implements Broker {
   }
 
   async size(queue: string): Promise<number> {
-    return (await readyMessages(this.#linkOf(queue), queue)) ?? 0;
+    return (await readyMessages(await this.#linkOf(queue), queue)) ?? 0;
   }
 
   async purge(queue: string): Promise<number> {
-    const purged = await ifExists(this.#linkOf(queue).control((channel) => channel.purgeQueue(queue)));
+    const link = await this.#linkOf(queue);
+    const purged = await ifExists(link.control((channel) => channel.purgeQueue(queue)));
     return purged?.messageCount ?? 0;
   }
 
   async delete(queue: Queue): Promise<void> {
-    const line = this.#connected();
-    await this.#linkOf(queue.name).control((channel) => channel.deleteQueue(queue.name));
+    const line = await this.#aliveLine();
+    const link = await this.#linkOf(queue.name);
+    await link.control((channel) => channel.deleteQueue(queue.name));
     line.declared.delete(queue.name);
     line.parking.forget(queue.name);
     this.#topology.delete(queue.name);
@@ -183,6 +188,8 @@ class AmqpBroker implements Broker {
 
   async close(): Promise<void> {
     // An attempt under way must not leave a connection behind.
+    this.#closing.abort(notConnected(this.displayUrl, new Error("it was closed")));
+    this.#closing = new AbortController();
     await Promise.allSettled([this.#connecting, this.#consuming]);
     await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()));
     const links = [this.#consumingLink, this.#line?.link];
@@ -199,7 +206,7 @@ class AmqpBroker implements Broker {
   }
 
   async #park(delivery: AmqpDelivery, dueMs: number): Promise<void> {
-    const line = await this.#settlingLine();
+    const line = await this.#aliveLine();
     // What is due before the levels can be trusted waits here, unacknowledged, and goes straight back.
     await untilFirst(line.parking.prepare(delivery.queue), dueMs);
     const waitMs = dueMs - Date.now();
@@ -209,10 +216,15 @@ class AmqpBroker implements Broker {
     await line.publisher.publish({ ...copy, ...route, mandatory: true });
   }
 
-  /** The publishing line; one more attempt to connect when it was lost alone, as settling has no retries. */
-  async #settlingLine(): Promise<Line> {
-    if (this.#line?.link.alive || this.#subscriptions.size === 0) return this.#connected();
-    return this.#connect();
+  /**
+   * The publishing line. When it was lost while messages still flow in, nobody was told and
+   * nobody will connect again, so one attempt is made here; otherwise a lost line is an error.
+   */
+  async #aliveLine(): Promise<Line> {
+    const line = this.#line;
+    if (line?.link.alive) return line;
+    if (this.#subscriptions.size > 0) return this.#connect();
+    throw notConnected(this.displayUrl, line?.link.failure);
   }
 
   async #consumingLine(): Promise<Link> {
@@ -224,23 +236,19 @@ class AmqpBroker implements Broker {
   }
 
   async #openConsuming(): Promise<Link> {
-    const link = await openLink(this.#url, this.displayUrl, this.#options, "consuming", (error) => {
+    const onLost = (error: Error): void => {
       if (/NOT_IMPLEMENTED|global qos/i.test(error.message)) this.#refusesChannelPrefetch = true;
-    });
+    };
+    const until = this.#closing.signal;
+    const link = await openLink(this.#url, this.displayUrl, this.#options, "consuming", onLost, until);
     link.watch();
     this.#consumingLink = link;
     return link;
   }
 
-  #connected(): Line {
-    const line = this.#line;
-    if (!line?.link.alive) throw notConnected(this.displayUrl, line?.link.failure);
-    return line;
-  }
-
   /** An exclusive queue is shown only to the connection that declared it. */
-  #linkOf(queue: string): Link {
-    const { link } = this.#connected();
+  async #linkOf(queue: string): Promise<Link> {
+    const { link } = await this.#aliveLine();
     return this.#exclusive.has(queue) && this.#consumingLink ? this.#consumingLink : link;
   }
 }

@@ -74,6 +74,8 @@ export class Link {
   #watching: NodeJS.Timeout | null = null;
   #told = false;
   #probe: Promise<LinkChannel> | null = null;
+  /** Questions the broker has not answered yet. */
+  #asked = 0;
 
   constructor(
     model: ChannelModel,
@@ -153,6 +155,7 @@ export class Link {
 
   /** Gives what amqplib throws when the connection goes the name everybody here expects. */
   async guard<T>(work: Promise<T>): Promise<T> {
+    this.#asked += 1;
     try {
       return await work;
     } catch (error) {
@@ -160,20 +163,22 @@ export class Link {
       await Promise.resolve();
       if (this.failure) throw this.failure;
       throw error;
+    } finally {
+      this.#asked -= 1;
     }
   }
 
   /**
-   * From now on asks the broker whenever nothing came from it for half a second, while `wanted`,
-   * and takes no answer within 2 seconds for a dead link. Heartbeats notice that too, but late.
+   * From now on asks the broker whenever nothing came from it for half a second, while `wanted` or
+   * while somebody waits for its answer, and takes no answer within 2 seconds for a dead link. Heartbeats notice that too, but late.
    */
   watch(wanted: () => boolean = () => true): void {
     if (this.#watching || !this.alive) return;
     const state: Silence = { frames: -1, askedAt: null, lookedAt: performance.now() };
     const look = (): void => {
       const now = performance.now();
-      const busy = this.blocked !== null || !wanted();
-      switch (judgeSilence(state, this.#frames, now, busy)) {
+      const excused = this.blocked !== null || (this.#asked === 0 && !wanted());
+      switch (judgeSilence(state, this.#frames, now, excused)) {
         case "ask":
           this.#ask();
           break;
