@@ -331,9 +331,15 @@ export class PreforkPool implements Pool {
 
   #onFailedStart(slot: Slot, exitCode: number | null, signal: NodeJS.Signals | null): void {
     if (this.#stopping) return;
+    const slow = slot.failure?.startsWith("it was not ready") ?? false;
+    // Killed from outside, by the kernel for its memory or by somebody: it says nothing about the app, which has run.
+    if (slot.failure === undefined && signal !== null && !this.#started) {
+      this.#reportDeath(slot, undefined, exitCode, signal);
+      return;
+    }
     this.#failedStarts += 1;
     const why = slot.failure ?? `it exited with ${signal ?? `code ${exitCode}`}`;
-    if (this.#failedStarts < mostFailedStarts && slot.failure?.startsWith("it was not ready")) return;
+    if (this.#failedStarts < mostFailedStarts && slow) return;
     const error = new PoolStartError(`no child process can be started: ${why}`);
     this.#stopping = true;
     for (const other of this.#slots) other.child.kill("SIGKILL");
