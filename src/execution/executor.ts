@@ -13,6 +13,7 @@ import type { TaskRegistry } from "../task/registry.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Signals } from "../task/signals.ts";
 import type { Task } from "../task/task.ts";
+import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { classify, type Verdict } from "./classify.ts";
 import { FollowUp } from "./follow-up.ts";
@@ -193,12 +194,15 @@ export class Executor {
   #armSoftLimit(job: Job, context: RunningTask): NodeJS.Timeout | undefined {
     if (job.softTimeLimit === null) return undefined;
     const limit = job.softTimeLimit;
-    return setTimeout(() => {
-      this.#parts.logger.warn(
-        `Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`,
-      );
-      context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
-    }, limit * 1000);
+    return setTimeout(
+      () => {
+        this.#parts.logger.warn(
+          `Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`,
+        );
+        context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
+      },
+      Math.min(limit * 1000, longestTimerMs),
+    );
   }
 }
 

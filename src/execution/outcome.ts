@@ -44,6 +44,8 @@ export type Interrupted =
       readonly accepted: boolean;
       readonly exitCode: number | null;
       readonly signal: NodeJS.Signals | null;
+      /** How many children in a row died of it before it began; left out when it may be tried again. */
+      readonly deaths?: number;
     };
 
 export type Outcome = Completed | Interrupted;

@@ -93,7 +93,8 @@ const isText = (value: unknown): boolean => typeof value === "string";
 const isFilledText = (value: unknown): boolean => typeof value === "string" && value !== "";
 const isTextOrNull = (value: unknown): boolean => value === null || typeof value === "string";
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
-const isSecondsOrNull = (value: unknown): boolean => value === null || typeof value === "number";
+const isSecondsOrNull = (value: unknown): boolean =>
+  value === null || (Number.isFinite(value) && (value as number) >= 0);
 
 /** Each header: what it must be, and its value when the sender left it out. */
 const fields: Readonly<
@@ -108,7 +109,7 @@ const fields: Readonly<
   group: ["text or null", isTextOrNull, null],
   group_index: ["a whole number or null", (value) => value === null || Number.isSafeInteger(value), null],
   retries: ["a whole number of at least 0", isCount, 0],
-  timelimit: ["[hard, soft] in seconds, each a number or null", isTimelimit, Object.freeze([null, null])],
+  timelimit: ["[hard, soft] in seconds, each a number of at least 0 or null", isTimelimit, Object.freeze([null, null])],
   root_id: ["text or null", isTextOrNull, null],
   parent_id: ["text or null", isTextOrNull, null],
   argsrepr: ["text", isText, ""],

@@ -7,6 +7,7 @@ import type { Completed, Outcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
 import type { Pool, Runner } from "../pool/pool.ts";
 import { backoff } from "../util/backoff.ts";
+import { legible } from "../util/legible.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import { settle } from "./settle.ts";
@@ -93,7 +94,11 @@ export class Dispatch {
     this.#running += 1;
     void this.#parts.pool
       .run(this.#job(request), (runner) => this.#accepted(request, runner))
-      .then(({ outcome, runner }) => this.#ended(request, outcome, runner));
+      .then(
+        ({ outcome, runner }) => this.#ended(request, outcome, runner),
+        // A pool makes an outcome of whatever happens to a task: only a message it cannot hand on gets here.
+        (error: unknown) => this.#ended(request, { kind: "invalid", reason: String(error), record: null }, null),
+      );
   }
 
   #job(request: Request): Job {
@@ -106,8 +111,9 @@ export class Dispatch {
       queue: delivery.queue,
       redelivered: delivery.redelivered,
       hostname,
-      timeLimit: hard ?? policy.timeLimit ?? limits.timeLimit,
-      softTimeLimit: soft ?? policy.softTimeLimit ?? limits.softTimeLimit,
+      // As in Celery, a limit of 0 is none.
+      timeLimit: hard || policy.timeLimit || limits.timeLimit || null,
+      softTimeLimit: soft || policy.softTimeLimit || limits.softTimeLimit || null,
     };
   }
 
@@ -245,17 +251,21 @@ export class Dispatch {
       case "invalid":
         return logger.error(
           { processName },
-          "Task %s[%s] cannot be run: %s (kept in the dead-letter store)",
+          "Task %s[%s] cannot be run: %s (queue %s; kept in the dead-letter store)",
           name,
           id,
-          outcome.reason,
+          legible(outcome.reason),
+          request.delivery.queue,
         );
       case "time-limit":
         return logger.error("Hard time limit (%ss) exceeded for %s[%s]", outcome.seconds, name, id);
       case "terminated":
         return logger.info("Task %s[%s] terminated (%s)", name, id, outcome.signal);
-      case "lost":
-        return logger.error("Task %s[%s] raised unexpected: %s", name, id, Interrupted.error(outcome).message);
+      case "lost": {
+        const kept =
+          outcome.deaths === undefined ? "" : ` (queue ${request.delivery.queue}; kept in the dead-letter store)`;
+        return logger.error("Task %s[%s] raised unexpected: %s%s", name, id, Interrupted.error(outcome).message, kept);
+      }
     }
   }
 }
@@ -268,6 +278,7 @@ const isInterrupted = (outcome: Outcome): outcome is Interruption =>
 function reasonOf(outcome: Outcome): string {
   switch (outcome.kind) {
     case "invalid":
+      return legible(outcome.reason);
     case "reject":
       return outcome.reason;
     case "failure":

@@ -8,7 +8,9 @@ import { decodeBody, encodeBody } from "../serialization/registry.ts";
 import type { TaskRegistry } from "../task/registry.ts";
 import type { Signals } from "../task/signals.ts";
 import { parseIso } from "../util/iso8601.ts";
-import type { Interrupted } from "./interrupted.ts";
+import { legible } from "../util/legible.ts";
+import { pythonRepr } from "../util/repr.ts";
+import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { WorkerState } from "./state.ts";
 
@@ -44,7 +46,7 @@ export class Intake {
     try {
       if (delivery.damage !== null) return this.#refuse(delivery, delivery.damage);
       const { headers } = delivery.message;
-      if (typeof headers.task !== "string") return this.#takeOld(delivery);
+      if (headers.task === undefined || headers.task === null) return this.#takeOld(delivery);
       this.#admit(delivery, { ...delivery.message, headers: readTaskHeaders(delivery.message) });
     } catch (error) {
       this.#refuse(delivery, `Received invalid task message: ${textOf(error)}`);
@@ -113,27 +115,28 @@ export class Intake {
     const { interrupted, logger, signals } = this.#parts;
     const { headers } = message;
     logger.error(
-      "Received unregistered task of type '%s'.\nThe message has been kept in the dead-letter store.\n\n" +
+      "Received unregistered task of type '%s' (queue %s, id %s; kept in the dead-letter store).\n\n" +
         "Did you remember to import the module containing this task?\nOr maybe you're using relative imports?\n\n" +
-        "The full contents of the message headers:\n%j\n\nThe delivery info for this task is:\n%j",
-      headers.task,
-      headers,
+        "The full contents of the message headers:\n%s\n\nThe delivery info for this task is:\n%j",
+      legible(headers.task),
+      delivery.queue,
+      legible(headers.id),
+      pythonRepr(headers, { maxLength: 1_000 }),
       { queue: delivery.queue, ...delivery.address },
     );
     if (signals.has("taskUnknown")) void signals.send("taskUnknown", { task: headers.task, id: headers.id });
-    void interrupted
-      .notRegistered(message)
-      .then(() => delivery.reject({ requeue: false, reason: `NotRegistered: '${headers.task}'` }))
-      .catch(this.#parts.onSettleError);
+    this.#bury(delivery, interrupted.notRegistered(message), `NotRegistered: '${legible(headers.task)}'`);
   }
 
   /** No `task` header: a message of protocol 1, read once here and carried on as protocol 2. */
   #takeOld(delivery: Delivery): void {
     void (async () => {
       const { message } = delivery;
-      const decoded = await decodeBody(message, this.#parts.accept);
-      if (!isV1Body(decoded))
-        return this.#refuse(delivery, "Received and deleted unknown message.  Wrong destination?!?");
+      const decoded = await decodeBody(message, this.#parts.accept, { maxBytes: mostOpened });
+      if (!isV1Body(decoded)) {
+        const why = "It has no header `task`, and its body is not one of protocol 1 either.";
+        return this.#refuse(delivery, `Received unknown message.  Wrong destination?!?  ${why}`);
+      }
       const encoded = await encodeBody(bodyFromV1(decoded), "json");
       const upgraded: Message = {
         ...message,
@@ -150,20 +153,27 @@ export class Intake {
   }
 
   /** Into the dead-letter store with its reason; the worker goes on. */
-  #refuse(delivery: Delivery, reason: string): void {
-    const { logger, signals } = this.#parts;
+  #refuse(delivery: Delivery, why: string): void {
+    const { logger, signals, interrupted } = this.#parts;
+    const reason = legible(why);
     const id = typeof delivery.message.headers.id === "string" ? delivery.message.headers.id : null;
     logger.error(
       { queue: delivery.queue, taskId: id ?? "unknown" },
       "%s (queue %s, id %s; kept in the dead-letter store)",
       reason,
       delivery.queue,
-      id ?? "unknown",
+      legible(id || "unknown"),
     );
     if (signals.has("taskRejected")) void signals.send("taskRejected", { id, reason });
-    void this.#parts.interrupted
-      .refused(delivery.message, reason)
-      .catch((error: unknown) => logger.warn("the reason could not be stored as a result: %s", textOf(error)))
+    this.#bury(delivery, interrupted.refused(delivery.message, reason), reason);
+  }
+
+  /** A result that cannot be stored does not keep the message in hand. */
+  #bury(delivery: Delivery, recorded: Promise<void>, reason: string): void {
+    recorded
+      .catch((error: unknown) =>
+        this.#parts.logger.warn("the reason could not be stored as a result: %s", textOf(error)),
+      )
       .then(() => delivery.reject({ requeue: false, reason }))
       .catch(this.#parts.onSettleError);
   }

@@ -21,6 +21,12 @@ export interface InterruptedParts {
 }
 
 /**
+ * Bytes of the largest body, unfolded, that is decoded in the parent. One may need thirty times
+ * its size in memory, and a parent, unlike a child, is not replaced when it runs out of that.
+ */
+export const mostOpened = 16 * 2 ** 20;
+
+/**
  * Records the ends nobody else can: a killed, lost, expired or unknown task. Only here does the
  * parent look into a body, for the errbacks and the chord that wait for such a task.
  */
@@ -40,7 +46,10 @@ export class Interrupted {
         return new TaskRevokedError("terminated");
       case "lost": {
         const how = outcome.signal === null ? `exitcode ${outcome.exitCode}` : `signal ${outcome.signal}`;
-        return new WorkerLostError(`Worker exited prematurely: ${how}.`);
+        if (outcome.deaths === undefined) return new WorkerLostError(`Worker exited prematurely: ${how}.`);
+        return new WorkerLostError(
+          `${outcome.deaths} child processes died of the message before it began, the last with ${how}.`,
+        );
       }
     }
   }
@@ -51,6 +60,8 @@ export class Interrupted {
     const ignored =
       (message.headers.ignore_result ?? task.options.ignoreResult) && !task.options.storeErrorsEvenIfIgnored;
     if (!ignored) await this.#store(message, "FAILURE", error);
+    // What kills children that open it is not opened here.
+    if (outcome.kind === "lost" && outcome.deaths !== undefined) return;
     await this.#parts.followUp.failed(await this.#open(message), error, null);
   }
 
@@ -110,7 +121,10 @@ export class Interrupted {
   /** A body that cannot be read has no followers that could be told. */
   async #open(message: TaskMessage): Promise<Ended> {
     try {
-      const body = readTaskBody(await decodeBody(message, this.#parts.accept), message.headers);
+      const body = readTaskBody(
+        await decodeBody(message, this.#parts.accept, { maxBytes: mostOpened }),
+        message.headers,
+      );
       return { message, body };
     } catch (error) {
       this.#parts.logger.warn(

@@ -11,7 +11,8 @@ export type Settlement = "ack" | "dead" | "requeue";
  */
 export function settle(outcome: Outcome, policy: AckPolicy): Settlement {
   if (outcome.kind === "invalid") return "dead"; // never accepted, whatever the policy
-  if (outcome.kind === "lost" && !outcome.accepted) return "requeue"; // never started
+  // Never started: another child, or worker, may do better, unless it kills whoever takes it in hand.
+  if (outcome.kind === "lost" && !outcome.accepted) return outcome.deaths === undefined ? "requeue" : "dead";
   if (!policy.acksLate) return "ack";
   switch (outcome.kind) {
     case "success":

@@ -68,7 +68,12 @@ export function encodeToChild(frame: ToChild): string {
     job.timeLimit,
     job.softTimeLimit,
   ]);
-  return `${letters.run}${head}\n${body}\n`;
+  return `${letters.run}${head}\n${oneLine(body)}\n`;
+}
+
+/** Base64 as some clients write it has line breaks, which would end the line here. */
+function oneLine(base64: string): string {
+  return base64.includes("\n") ? base64.replaceAll("\n", "") : base64;
 }
 
 export function encodeFromChild(frame: FromChild): string {

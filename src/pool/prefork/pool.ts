@@ -3,6 +3,7 @@ import { PoolStartError } from "../../errors.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed, Outcome } from "../../execution/outcome.ts";
 import type { Logger, LogLevel } from "../../log.ts";
+import { longestTimerMs } from "../../util/longest-timer.ts";
 import type { Pool, PoolResult, Runner } from "../pool.ts";
 import { Child } from "./child.ts";
 import type { ChildBirth } from "./ipc.ts";
@@ -266,10 +267,13 @@ export class PreforkPool implements Pool {
     entry.accepted = true;
     const { timeLimit } = entry.job;
     if (timeLimit !== null) {
-      entry.hardTimer = setTimeout(() => {
-        entry.ending = { kind: "time-limit", seconds: timeLimit };
-        slot.child.kill("SIGKILL");
-      }, timeLimit * 1000);
+      entry.hardTimer = setTimeout(
+        () => {
+          entry.ending = { kind: "time-limit", seconds: timeLimit };
+          slot.child.kill("SIGKILL");
+        },
+        Math.min(timeLimit * 1000, longestTimerMs),
+      );
     }
     entry.onAccepted(slot.runner);
   }
@@ -314,9 +318,10 @@ export class PreforkPool implements Pool {
     else if (entry.accepted) this.#resolve(entry, { kind: "lost", accepted: true, exitCode, signal }, slot.runner);
     else {
       entry.deaths += 1;
-      if (entry.deaths >= mostDeathsBeforeStart || this.#stopping)
-        this.#resolve(entry, notBegun(exitCode, signal), slot.runner);
-      else this.#place(entry);
+      const lost = notBegun(exitCode, signal);
+      if (this.#stopping) this.#resolve(entry, lost, slot.runner);
+      else if (entry.deaths < mostDeathsBeforeStart) this.#place(entry);
+      else this.#resolve(entry, { ...lost, deaths: entry.deaths }, slot.runner);
     }
   }
 
@@ -331,15 +336,9 @@ export class PreforkPool implements Pool {
 
   #onFailedStart(slot: Slot, exitCode: number | null, signal: NodeJS.Signals | null): void {
     if (this.#stopping) return;
-    const slow = slot.failure?.startsWith("it was not ready") ?? false;
-    // Killed from outside, by the kernel for its memory or by somebody: it says nothing about the app, which has run.
-    if (slot.failure === undefined && signal !== null && !this.#started) {
-      this.#reportDeath(slot, undefined, exitCode, signal);
-      return;
-    }
     this.#failedStarts += 1;
     const why = slot.failure ?? `it exited with ${signal ?? `code ${exitCode}`}`;
-    if (this.#failedStarts < mostFailedStarts && slow) return;
+    if (this.#failedStarts < mostFailedStarts && slot.failure?.startsWith("it was not ready")) return;
     const error = new PoolStartError(`no child process can be started: ${why}`);
     this.#stopping = true;
     for (const other of this.#slots) other.child.kill("SIGKILL");
@@ -368,9 +367,5 @@ export class PreforkPool implements Pool {
 const pageSize = 4096;
 const exitPatienceMs = 5_000;
 
-const notBegun = (exitCode: number | null, signal: NodeJS.Signals | null): Outcome => ({
-  kind: "lost",
-  accepted: false,
-  exitCode,
-  signal,
-});
+const notBegun = (exitCode: number | null, signal: NodeJS.Signals | null) =>
+  ({ kind: "lost", accepted: false, exitCode, signal }) as const satisfies Outcome;
