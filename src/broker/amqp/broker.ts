@@ -86,6 +86,8 @@ class AmqpBroker implements Broker {
   async #openLine(signal?: AbortSignal): Promise<Line> {
     const until = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const link = await openLink(this.#url, this.displayUrl, this.#options, "publishing", () => undefined, until);
+    // Who consumes declares over this one when it reconnects: it must not be found dead only then.
+    link.watch(() => this.#subscriptions.size > 0);
     const exchanges = new KnownExchanges(link);
     const publisher = new Publisher(link, () => exchanges.forgetAll());
     const line: Line = { link, publisher, exchanges, parking: new Parking(link), declared: new Map() };

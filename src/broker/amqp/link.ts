@@ -74,6 +74,8 @@ export class Link {
   #watching: NodeJS.Timeout | null = null;
   #told = false;
   #probe: Promise<LinkChannel> | null = null;
+  /** Who wants to hear at once when the link is dead. */
+  readonly #wanted: (() => boolean)[] = [];
   /** Questions the broker has not answered yet. */
   #asked = 0;
 
@@ -169,15 +171,17 @@ export class Link {
   }
 
   /**
-   * From now on asks the broker whenever nothing came from it for half a second, while `wanted` or
-   * while somebody waits for its answer, and takes no answer within 2 seconds for a dead link. Heartbeats notice that too, but late.
+   * From now on asks the broker whenever nothing came from it for half a second, while one of those
+   * who watch wants to know or somebody waits for its answer, and takes no answer within 2 seconds
+   * for a dead link. Heartbeats notice that too, but late.
    */
   watch(wanted: () => boolean = () => true): void {
+    this.#wanted.push(wanted);
     if (this.#watching || !this.alive) return;
     const state: Silence = { frames: -1, askedAt: null, lookedAt: performance.now() };
     const look = (): void => {
       const now = performance.now();
-      const excused = this.blocked !== null || (this.#asked === 0 && !wanted());
+      const excused = this.blocked !== null || (this.#asked === 0 && !this.#wanted.some((each) => each()));
       switch (judgeSilence(state, this.#frames, now, excused)) {
         case "ask":
           this.#ask();
@@ -207,8 +211,7 @@ export class Link {
   destroy(reason: Error): void {
     if (this.failure) return;
     this.failure = connectionLost(this.displayUrl, reason);
-    const { stream } = this.#model.connection as unknown as { readonly stream: { destroy(error: Error): void } };
-    stream.destroy(reason);
+    hangUp(this.#model, reason);
     this.#closed(reason);
   }
 
@@ -223,8 +226,7 @@ export class Link {
     });
     await Promise.race([this.#model.close().catch(() => undefined), tooLate]);
     clearTimeout(timer);
-    const { stream } = this.#model.connection as unknown as { readonly stream: { destroy(): void } };
-    stream.destroy();
+    hangUp(this.#model, new Error("closed"));
     this.failure ??= new BrokerConnectionError(`the connection to ${this.displayUrl} was closed`);
   }
 
@@ -244,6 +246,12 @@ export class Link {
     clearTimeout(this.#watching ?? undefined);
     this.#watching = null;
   }
+}
+
+/** Breaks the socket. Without an error amqplib would not notice, and keep its heartbeat timers. */
+function hangUp(model: ChannelModel, reason: Error): void {
+  const { stream } = model.connection as unknown as { readonly stream: { destroy(error: Error): void } };
+  stream.destroy(reason);
 }
 
 /**
@@ -276,7 +284,7 @@ export async function openLink(
       .then((model) => {
         if (abandoned) {
           model.on("error", () => undefined);
-          void model.close().catch(() => undefined);
+          hangUp(model, new Error("nobody waits for this connection any more"));
         }
         return model;
       });
