@@ -41,8 +41,6 @@ export class RedisFlow implements Flow {
   readonly #restoreLimit: number | undefined;
   readonly #mutexSeconds: number;
   readonly #log: BrokerLog | undefined;
-  /** When this flow began: others get the time of a lease to be back after an outage that hit all. */
-  readonly #beganMs = performance.now();
   #tick: NodeJS.Timeout | undefined;
   #poll: NodeJS.Timeout | undefined;
   #alarm: NodeJS.Timeout | undefined;
@@ -231,11 +229,10 @@ export class RedisFlow implements Flow {
   /** Says what time it is for Redis, and whose held messages were taken over: empty for nobody's. */
   async #renewLease({ begin }: { readonly begin: boolean }): Promise<{ now: number; orphan: string }> {
     const { keys, consumerId } = this.#ledger;
-    const mayInherit = !begin && performance.now() - this.#beganMs > leaseSeconds * 1000;
     const [good, now, due, orphan] = await this.connection.run<[0 | 1, string, string, string]>(
       tendScript,
-      [keys.consumers, keys.parked],
-      [consumerId, leaseSeconds, begin ? "1" : "0", mayInherit ? randomUUID() : "", keys.heldPrefix],
+      [keys.consumers, keys.parked, keys.tended],
+      [consumerId, leaseSeconds, begin ? "1" : "0", begin ? "" : randomUUID(), keys.heldPrefix],
     );
     // A new consumer has no lease yet and nothing it could have lost.
     if (good === 0 && (!begin || this.#ledger.held.size > 0)) this.#ledger.lapse(consumerId);

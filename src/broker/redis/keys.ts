@@ -11,6 +11,7 @@
  * and tq's own, which Celery never looks at:
  *
  *     tq:consumers               zset   consumer id, by the time its lease ends
+ *     tq:tended                  hash   since when, and when last, somebody looked after all this
  *     tq:held:<consumer id>      zset   tags it holds, in the order it took them
  *     tq:parked                  zset   tag \n list it goes back to, by the time it is due
  *     tq:dead                    hash   dead letter's id → envelope, byte for byte
@@ -27,6 +28,7 @@ export interface RedisKeys {
   readonly unackedIndex: string;
   readonly unackedMutex: string;
   readonly consumers: string;
+  readonly tended: string;
   readonly heldPrefix: string;
   readonly parked: string;
   readonly dead: string;
@@ -54,6 +56,7 @@ export function redisKeys(options: Readonly<Record<string, unknown>>, db: number
     unackedIndex: prefix + text("unacked_index_key", "unacked_index"),
     unackedMutex: prefix + text("unacked_mutex_key", "unacked_mutex"),
     consumers: `${prefix}tq:consumers`,
+    tended: `${prefix}tq:tended`,
     heldPrefix: `${prefix}tq:held:`,
     parked: `${prefix}tq:parked`,
     dead: `${prefix}tq:dead`,

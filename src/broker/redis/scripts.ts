@@ -254,24 +254,31 @@ return answer
 /**
  * Renews a lease, takes over that of a dead consumer, and tells what time it is.
  *
- * KEYS: consumers, parked. ARGV: consumer id, seconds the lease is good for, "1" to begin it,
- * id for what is taken over (empty: take nothing over), prefix of held sets.
+ * KEYS: consumers, parked, tended. ARGV: consumer id, seconds the lease is good for, "1" to begin
+ * it, id for what is taken over (empty: take nothing over), prefix of held sets.
  * Answers [1 while the lease was good, now, when the next parked message is due, id taken over].
+ *
+ * Nobody is taken for dead before somebody has tended here for as long as a lease lasts without a
+ * gap: after an outage that hit all, each gets the time to come back and renew his own.
  *
  * Whoever takes over renames the dead one's set, so that the dead one, should it only have
  * slept, finds in one look that all it held is gone. The new name has a lease too: if its taker dies, the next one comes.
  */
 export const tendScript = redisScript(`
 ${clock}
-local consumers, parked = KEYS[1], KEYS[2]
+local consumers, parked, tended = KEYS[1], KEYS[2], KEYS[3]
 local id, seconds, orphan, heldPrefix = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
 local now = clock()
 local good = redis.call('ZSCORE', consumers, id) and 1 or 0
 if good == 1 or ARGV[3] == '1' then
   redis.call('ZADD', consumers, string.format('%.6f', now + seconds), id)
 end
+local before = redis.call('HMGET', tended, 'since', 'last')
+local since, last = tonumber(before[1] or now), tonumber(before[2] or 0)
+if now - last > seconds / 2 then since = now end
+redis.call('HSET', tended, 'since', string.format('%.6f', since), 'last', string.format('%.6f', now))
 local taken = ''
-if orphan ~= '' then
+if orphan ~= '' and now - since >= seconds then
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', consumers, '-inf', now, 'LIMIT', 0, 16)) do
     if dead ~= id then
       local orphaned = redis.call('EXISTS', heldPrefix .. dead) == 1
