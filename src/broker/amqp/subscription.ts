@@ -1,11 +1,12 @@
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { Message as AmqpMessage } from "amqplib";
 import type { Queue, SubscribeOptions, Subscription } from "../broker.ts";
-import { type Ack, planAcks } from "./acks.ts";
+import { Acknowledgements } from "./acknowledgements.ts";
 import { AmqpDelivery, type Settler } from "./delivery.ts";
 import { connectionLost, refused, replyCodeOf, replyCodes, textOf } from "./failures.ts";
 import type { Link, LinkChannel } from "./link.ts";
 import { needsConsumerPrefetch, readyMessages } from "./topology.ts";
+import { Watchdog, type Watched } from "./watchdog.ts";
 import { readMessage } from "./wire.ts";
 
 /** What a subscription needs of the broker it belongs to. */
@@ -36,10 +37,6 @@ type State = "open" | "closed" | "lost";
 
 /** The field holds 16 bits; Celery too takes more for no bound (G34). */
 const maxPrefetch = 65_535;
-/** Milliseconds between two looks at whether messages wait that do not come. */
-const lookMs = 800;
-/** Looks in a row that must find the same before the flow is given up. */
-const looksUntilLost = 3;
 /** Milliseconds a closing flow waits for copies being stored. */
 const copyMs = 2_000;
 /** Milliseconds ahead of time at which a returned message is taken for due: the clocks of two hosts. */
@@ -50,16 +47,16 @@ const dueSlackMs = 2_000;
  * channel that is gone are lost, and their settling does nothing, so that no tag is ever
  * acknowledged on a channel it was not given by.
  */
-export class AmqpSubscription implements Subscription, Settler {
+export class AmqpSubscription implements Subscription, Settler, Watched {
   readonly #link: Link;
   readonly #held: LinkChannel;
   readonly #host: SubscriptionHost;
   readonly #options: SubscribeOptions;
   readonly #noAck: boolean;
   readonly #consumers = new Map<string, Consumer>();
-  /** Not settled at the broker, by delivery tag, in order of arrival. */
-  readonly #outstanding = new Map<number, AmqpDelivery>();
-  /** Of those outstanding, the ones not handed over: there was no room, or the flow is paused. */
+  readonly #acknowledgements: Acknowledgements;
+  readonly #watchdog: Watchdog;
+  /** Arrived and not handed over: there was no room, or the flow is paused. */
   #waiting: AmqpDelivery[] = [];
   /** Handed over and not settled. */
   #inHand = 0;
@@ -69,14 +66,8 @@ export class AmqpSubscription implements Subscription, Settler {
   /** The prefetch count of the whole channel the broker was told last. */
   #channelPrefetch = 0;
   #work: Promise<void> = Promise.resolve();
-  #acks: number[] = [];
-  #acksScheduled = false;
-  /** Acks written, waiting for the proof that the broker has read them. */
-  #unproven: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
-  #proving = false;
   readonly #copying = new Set<Promise<void>>();
   #arrivals = 0;
-  #looking: NodeJS.Timeout | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(link: Link, held: LinkChannel, host: SubscriptionHost, options: SubscribeOptions) {
@@ -87,7 +78,10 @@ export class AmqpSubscription implements Subscription, Settler {
     this.#noAck = options.noAck === true;
     this.#prefetch = clampPrefetch(options.prefetch);
     held.channel.on("close", () => this.#channelClosed());
-    this.#scheduleLook({ arrivals: 0, suspicions: 0 });
+    this.#acknowledgements = new Acknowledgements(held);
+    this.#watchdog = new Watchdog(this, () =>
+      this.#lose(new Error("messages wait in the queue and are not delivered")),
+    );
   }
 
   get lost(): boolean {
@@ -147,16 +141,16 @@ export class AmqpSubscription implements Subscription, Settler {
   async #close(): Promise<void> {
     if (this.#copying.size > 0) await this.#copiesStored();
     if (this.#state !== "open") return;
-    this.#writeAcks();
+    this.#acknowledgements.flush();
     this.#end("closed");
     if (this.#held.open) {
       // The answer proves that every ack before it was read; what is unsettled goes back with the channel.
       await this.#held.channel.close().then(
-        () => this.#settleProofs(null),
-        (error) => this.#settleProofs(connectionLost(this.#link.displayUrl, error)),
+        () => this.#acknowledgements.settle(null),
+        (error) => this.#acknowledgements.settle(connectionLost(this.#link.displayUrl, error)),
       );
     }
-    this.#settleProofs(null);
+    this.#acknowledgements.settle(null);
   }
 
   /** Waits for what is being parked or buried, so that it is not given back as well; not for ever. */
@@ -170,15 +164,30 @@ export class AmqpSubscription implements Subscription, Settler {
     await nextTurn();
   }
 
+  // ── for the watchdog ───────────────────────────────────────────────────────
+
+  get arrivals(): number {
+    return this.#arrivals;
+  }
+
+  get hungry(): boolean {
+    return this.#state === "open" && !this.#paused && this.#hasRoom();
+  }
+
+  /** Those that flow; of a single active consumer it is not known whether it is this one. */
+  get queues(): readonly string[] {
+    const flowing = [...this.#consumers.values()].filter(({ tag }) => tag !== null);
+    return flowing.flatMap(({ queue }) => (queue.arguments["x-single-active-consumer"] === true ? [] : queue.name));
+  }
+
+  async ready(queue: string): Promise<number> {
+    return (await readyMessages(this.#link, queue)) ?? 0;
+  }
+
   // ── settling ───────────────────────────────────────────────────────────────
 
   ack(delivery: AmqpDelivery): Promise<void> {
-    this.#acks.push(delivery.tag);
-    const forgotten = new Promise<void>((resolve, reject) => this.#unproven.push({ resolve, reject }));
-    if (!this.#acksScheduled) {
-      this.#acksScheduled = true;
-      setImmediate(() => this.#writeAcks());
-    }
+    const forgotten = this.#acknowledgements.ack(delivery.tag);
     this.#release();
     return forgotten;
   }
@@ -209,11 +218,8 @@ export class AmqpSubscription implements Subscription, Settler {
   }
 
   async #reject(delivery: AmqpDelivery, requeue: boolean): Promise<void> {
-    this.#held.channel.reject(delivery.raw, requeue);
-    this.#outstanding.delete(delivery.tag);
-    const forgotten = new Promise<void>((resolve, reject) => this.#unproven.push({ resolve, reject }));
+    const forgotten = this.#acknowledgements.reject(delivery.raw, requeue);
     this.#release();
-    void this.#prove();
     await forgotten;
   }
 
@@ -221,52 +227,6 @@ export class AmqpSubscription implements Subscription, Settler {
   #release(): void {
     this.#inHand -= 1;
     this.#handOver();
-  }
-
-  #writeAcks(): void {
-    this.#acksScheduled = false;
-    if (this.#acks.length === 0 || this.#state !== "open") return;
-    const tags = this.#acks;
-    this.#acks = [];
-    for (const tag of tags) this.#outstanding.delete(tag);
-    for (const ack of planAcks(tags, this.#lowestOutstanding())) this.#writeAck(ack);
-    void this.#prove();
-  }
-
-  #writeAck({ tag, multiple }: Ack): void {
-    try {
-      this.#held.channel.ack({ fields: { deliveryTag: tag } } as AmqpMessage, multiple);
-    } catch {
-      // The channel closed this instant; its end rejects whoever waits for the proof.
-    }
-  }
-
-  #lowestOutstanding(): number | null {
-    for (const tag of this.#outstanding.keys()) return tag;
-    return null;
-  }
-
-  /** An ack has no answer; a question asked after it has, and both are read in order. */
-  async #prove(): Promise<void> {
-    if (this.#proving) return;
-    this.#proving = true;
-    while (this.#unproven.length > 0 && this.#state === "open") {
-      const asked = this.#unproven.length;
-      try {
-        await this.#held.channel.checkExchange("amq.direct");
-      } catch {
-        break;
-      }
-      for (const { resolve } of this.#unproven.splice(0, asked)) resolve();
-    }
-    this.#proving = false;
-  }
-
-  #settleProofs(error: Error | null): void {
-    for (const { resolve, reject } of this.#unproven.splice(0)) {
-      if (error) reject(error);
-      else resolve();
-    }
   }
 
   // ── the flow ───────────────────────────────────────────────────────────────
@@ -280,7 +240,7 @@ export class AmqpSubscription implements Subscription, Settler {
     this.#arrivals += 1;
     const received = readMessage(raw, consumer.queue.exchange.name, this.#host.maxBodySize);
     const delivery = new AmqpDelivery(consumer.queue, raw, received, this, this.#noAck);
-    if (!this.#noAck) this.#outstanding.set(delivery.tag, delivery);
+    if (!this.#noAck) this.#acknowledgements.expect(delivery.tag);
     if (!this.#noAck && received.due !== null && received.due - Date.now() > dueSlackMs) {
       this.#parkOn(delivery, received.due);
       return;
@@ -382,49 +342,19 @@ export class AmqpSubscription implements Subscription, Settler {
         stays.push(delivery);
         continue;
       }
-      this.#held.channel.reject(delivery.raw, true);
-      this.#outstanding.delete(delivery.tag);
+      // Nobody waits for the proof.
+      this.#acknowledgements.reject(delivery.raw, true).catch(() => undefined);
     }
     this.#waiting = stays;
   }
 
   // ── the end ────────────────────────────────────────────────────────────────
 
-  /**
-   * Looks whether messages are ready in our queues while we have room and get none. A consumer
-   * with room is given a ready message at once, so finding some again and again means that the
-   * flow is broken, whatever the connection says of itself.
-   */
-  #scheduleLook(seen: { readonly arrivals: number; readonly suspicions: number }): void {
-    if (this.#state !== "open") return;
-    this.#looking = setTimeout(() => {
-      this.#look(seen.arrivals).then(
-        (suspicious) => {
-          const suspicions = suspicious ? seen.suspicions + 1 : 0;
-          if (suspicions >= looksUntilLost) this.#lose(new Error("messages wait in the queue and are not delivered"));
-          else this.#scheduleLook({ arrivals: this.#arrivals, suspicions });
-        },
-        // A look the broker refused says nothing of the flow; a lost link is told by itself.
-        () => this.#scheduleLook({ arrivals: this.#arrivals, suspicions: 0 }),
-      );
-    }, lookMs).unref();
-  }
-
-  async #look(arrivalsBefore: number): Promise<boolean> {
-    const idle = (): boolean =>
-      this.#state === "open" && !this.#paused && this.#arrivals === arrivalsBefore && this.#hasRoom();
-    for (const { queue, tag } of [...this.#consumers.values()]) {
-      if (!idle()) return false;
-      if (tag === null || queue.arguments["x-single-active-consumer"] === true) continue;
-      const ready = (await readyMessages(this.#link, queue.name)) ?? 0;
-      if (ready > 0 && idle()) return true;
-    }
-    return false;
-  }
-
   #check(): void {
     if (this.#link.failure) throw this.#link.failure;
-    if (this.#state !== "open") throw connectionLost(this.#link.displayUrl, "the subscription has ended");
+    if (this.#state !== "open" || !this.#held.open) {
+      throw connectionLost(this.#link.displayUrl, this.#held.failure ?? "the subscription has ended");
+    }
   }
 
   #channelClosed(): void {
@@ -443,15 +373,15 @@ export class AmqpSubscription implements Subscription, Settler {
 
   #end(state: "closed" | "lost"): void {
     this.#state = state;
-    clearTimeout(this.#looking ?? undefined);
+    this.#watchdog.stop();
+    this.#acknowledgements.end();
     this.#waiting = [];
-    this.#outstanding.clear();
     this.#host.ended(this);
   }
 
   #tellLost(reason: unknown): void {
     const error = this.#link.failure ?? flowEnded(this.#link.displayUrl, reason);
-    this.#settleProofs(error);
+    this.#acknowledgements.settle(error);
     this.#options.onLost(error);
   }
 }
