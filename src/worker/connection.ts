@@ -51,8 +51,8 @@ export class Connection implements Service {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#attempt?.catch(() => undefined);
-    await this.#parts.broker.close();
+    // Closing is also what ends an attempt that waits for an answer.
+    await Promise.all([this.#attempt?.catch(() => undefined), this.#parts.broker.close()]);
   }
 
   /** A user of the connection has seen it end. Tells once per loss and begins to reconnect. */

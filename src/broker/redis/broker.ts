@@ -24,7 +24,7 @@ import { Outbox } from "./outbox.ts";
 import { type QueueOrder, RedisSubscription } from "./subscription.ts";
 
 /** Seconds after which an unanswered look for messages means that the link is dead. */
-const flowDeadline = 4;
+const flowDeadline = 3;
 /** The same for publishing and asking: patient with a server that writes to a slow disk. */
 const commandDeadline = 10;
 
@@ -191,6 +191,8 @@ export class RedisBroker implements Broker {
       ledger: this.#ledger,
       transportOptions: this.#options.transportOptions,
       log: this.#options.logger,
+      // Acknowledgements would be told over it next, and wait for its longer deadline in vain.
+      onSilence: () => this.#commands?.fail(new Error("the server does not answer")),
     });
     this.#flow = opening;
     const flow = await opening;

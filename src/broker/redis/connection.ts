@@ -29,6 +29,7 @@ export class RedisConnection {
   #lastError: Error | undefined;
   #gone: OperationalError | undefined;
   #closing = false;
+  #silent = false;
   /** Commands sent and not answered. */
   #pending = 0;
   /** When something was last answered, or the first of what is pending was sent. */
@@ -78,6 +79,11 @@ export class RedisConnection {
 
   get isOpen(): boolean {
     return this.#gone === undefined && !this.#closing;
+  }
+
+  /** Whether it was given up because nothing was answered: whatever else leads to this server may be as dead. */
+  get wentSilent(): boolean {
+    return this.#silent;
   }
 
   /** Called once when the connection ends without `close`. */
@@ -171,7 +177,10 @@ export class RedisConnection {
       this.#watchdog = undefined;
       if (this.#pending === 0 || !this.isOpen) return;
       if (this.#progressMs > progressMs) this.#watchdog = this.#arm(this.#deadlineMs);
-      else this.fail(new Error(`no answer within ${this.#deadlineMs / 1000} s`));
+      else {
+        this.#silent = true;
+        this.fail(new Error(`no answer within ${this.#deadlineMs / 1000} s`));
+      }
     }, 50);
   }
 

@@ -61,6 +61,7 @@ export class RedisFlow implements Flow {
     ledger: Ledger,
     options: Readonly<Record<string, unknown>>,
     log: BrokerLog | undefined,
+    onSilence: () => void,
   ) {
     this.connection = connection;
     this.#ledger = ledger;
@@ -70,7 +71,12 @@ export class RedisFlow implements Flow {
     this.#restoreLimit = positive(options.unacked_restore_limit);
     this.#mutexSeconds = positive(options.unacked_mutex_expire) ?? 300;
     this.listener = new RedisListener(listening, (keys) => this.#changed(keys));
-    for (const part of [connection, listening]) part.onLost((error) => this.lose(error));
+    for (const part of [connection, listening]) {
+      part.onLost((error) => {
+        if (part.wentSilent) onSilence();
+        this.lose(error);
+      });
+    }
   }
 
   /** Opens both connections; rejects with `BrokerConnectionError`, leaving none open. */
@@ -79,6 +85,8 @@ export class RedisFlow implements Flow {
     readonly ledger: Ledger;
     readonly transportOptions: Readonly<Record<string, unknown>>;
     readonly log: BrokerLog | undefined;
+    /** One of the connections was given up because the server did not answer. */
+    readonly onSilence: () => void;
   }): Promise<RedisFlow> {
     const opened = await Promise.allSettled([parts.open(), parts.open()]);
     const failed = opened.find((one) => one.status === "rejected");
@@ -90,7 +98,7 @@ export class RedisFlow implements Flow {
       RedisConnection,
       RedisConnection,
     ];
-    const flow = new RedisFlow(connection, listening, parts.ledger, parts.transportOptions, parts.log);
+    const flow = new RedisFlow(connection, listening, parts.ledger, parts.transportOptions, parts.log, parts.onSilence);
     try {
       if (!(await flow.listener.track(connection))) flow.#startPolling();
       flow.#startTicking();
