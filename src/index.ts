@@ -1,16 +1,17 @@
 /** The public face of tq: everything a user imports. */
-export type { CallOptions } from "./app/call-options.ts";
+
 export { Tq, type TqOptions } from "./app/app.ts";
+export type { CallOptions } from "./app/call-options.ts";
 export { AsyncResult, type GetOptions } from "./app/result.ts";
 export type { TaskDefinition, TaskHandle } from "./app/task-handle.ts";
 export * from "./errors.ts";
+export type { SignatureDict } from "./protocol/signature.ts";
 export type { AnyState, TaskState } from "./protocol/states.ts";
 export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES, UNREADY_STATES } from "./protocol/states.ts";
-export type { SignatureDict } from "./protocol/signature.ts";
 export type { TaskMeta } from "./protocol/task-meta.ts";
 export { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./serialization/values.ts";
 export type { RetryOptions, TaskContext, TaskRequest } from "./task/context.ts";
 export type { Signals } from "./task/signals.ts";
 export { version } from "./version.ts";
-export { Worker } from "./worker/worker.ts";
 export type { WorkerOptions } from "./worker/options.ts";
+export { Worker } from "./worker/worker.ts";
