@@ -15,6 +15,20 @@ export interface PythonCall {
   readonly by_name?: boolean;
 }
 
+/** A call that may be part of a canvas. */
+export interface PythonStep extends PythonCall {
+  /** Called with the result when it succeeds. */
+  readonly link?: readonly Composition[];
+  /** Takes nothing from the step before it. */
+  readonly immutable?: boolean;
+}
+
+export type Composition =
+  | PythonStep
+  | { readonly chain: readonly Composition[] }
+  | { readonly group: readonly Composition[] }
+  | { readonly chord: readonly Composition[]; readonly body: Composition };
+
 export type PythonOutcome =
   | { readonly kind: "success"; readonly value: unknown }
   | { readonly kind: "timeout"; readonly message: string }
@@ -33,6 +47,8 @@ export interface PythonClient extends AsyncDisposable {
   send(...calls: PythonCall[]): Promise<string[]>;
   /** Waits up to `timeout` seconds (10) for all these results. */
   outcomes(ids: readonly string[], timeout?: number): Promise<PythonOutcome[]>;
+  /** Calls composed on the canvas; resolves with the id whose outcome is that of the whole. */
+  compose(spec: Composition): Promise<string>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */
   watch(
@@ -72,6 +88,7 @@ export async function startPythonClient(env: Readonly<Record<string, string | un
   return {
     send: (...calls) => ask({ op: "send", calls }) as Promise<string[]>,
     outcomes: (ids, timeout = 10) => ask({ op: "outcomes", ids, timeout }) as Promise<PythonOutcome[]>,
+    compose: (spec) => ask({ op: "compose", spec }) as Promise<string>,
     state: (id) => ask({ op: "state", id }) as Promise<string>,
     watch: (id) => ask({ op: "watch", id, timeout: 10 }) as ReturnType<PythonClient["watch"]>,
     async [Symbol.asyncDispose]() {

@@ -1,4 +1,4 @@
-import { type PythonCall, type PythonOutcome, startPythonClient } from "../helpers/python-client.ts";
+import { type Composition, type PythonCall, type PythonOutcome, startPythonClient } from "../helpers/python-client.ts";
 
 /** A call, in neither language: values are tagged (values.ts), options have Celery's names. */
 export type Call = PythonCall;
@@ -12,6 +12,8 @@ export interface Client extends AsyncDisposable {
   send(...calls: Call[]): Promise<string[]>;
   /** Waits up to `timeout` seconds (10) for all these results. */
   outcomes(ids: readonly string[], timeout?: number): Promise<Outcome[]>;
+  /** Calls composed on the canvas; resolves with the id whose outcome is that of the whole. */
+  compose?(spec: Composition): Promise<string>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */
   watch(id: string): Promise<{ readonly outcome: Outcome; readonly states: readonly (readonly [string, unknown])[] }>;

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Composition } from "../helpers/python-client.ts";
 import { type TemporaryFolder, temporaryFolder } from "../helpers/tmp.ts";
 import { until } from "../helpers/until.ts";
 import type { WorkerHandle } from "../helpers/worker.ts";
@@ -292,6 +293,50 @@ export function interopContract(pairing: Pairing): void {
         message: "both lines in the log",
       });
     });
+
+    if (pairing.client === "Python") {
+      const composed = async (spec: Composition): Promise<Outcome> => {
+        const id = (await client.compose?.(spec)) as string;
+        const [outcome] = await client.outcomes([id], 15);
+        return outcome as Outcome;
+      };
+      const add = (...args: readonly number[]): Composition => ({ task: "wire.add", args });
+
+      test("a chain hands each result to the next step", async () => {
+        const spec = { chain: [add(1, 2), add(3), { task: "wire.mul", args: [10] }] };
+        expect(await composed(spec)).toEqual({ kind: "success", value: 60 });
+      });
+
+      test("a chain whose step fails fails as a whole, with that step's error", async () => {
+        const failing = { task: "wire.fail", args: ["in the middle"], immutable: true };
+        const outcome = await composed({ chain: [add(1, 2), failing, add(3)] });
+        expect(outcome).toMatchObject({ kind: "failure", type: "ValueError", message: "in the middle" });
+      });
+
+      test("a group gives its results in order", async () => {
+        const outcome = await composed({ group: [add(1, 1), add(2, 2), add(3, 3)] });
+        expect(outcome).toEqual({ kind: "success", value: [2, 4, 6] });
+      });
+
+      test("a link is called with the result", async () => {
+        const path = folder.file("linked");
+        // The result comes as the first argument: it names the file.
+        const call = { task: "wire.echo", args: [path], link: [{ task: "wire.record", args: ["linked"] }] };
+        expect(await composed(call)).toEqual({ kind: "success", value: path });
+        await until(() => linesOf(path).includes("linked"), { message: "the link to run" });
+      });
+
+      // Celery refuses chords on a result store that is only a reply queue.
+      if (pairing.transport === "redis") {
+        test("a chord calls its body once, with all results in order", async () => {
+          const header = Array.from({ length: 10 }, (_, i) => add(i, i));
+          const outcome = await composed({ chord: header, body: { task: "wire.echo" } });
+          expect(outcome).toEqual({ kind: "success", value: header.map((_, i) => i + i) });
+          const sum = await composed({ chord: header, body: { chain: [{ task: "wire.xsum" }, add(1)] } });
+          expect(sum).toEqual({ kind: "success", value: 91 });
+        });
+      }
+    }
 
     test("priorities decide the order in which waiting tasks run", async () => {
       const path = folder.file("priorities");

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 
+from celery import chain, chord, group
 from celery.exceptions import TimeoutError
 from celery.result import AsyncResult
 
@@ -30,6 +31,25 @@ def send(call):
         result = app.send_task(name, args, kwargs, **options)
     else:
         result = app.tasks[name].apply_async(args, kwargs, **options)
+    results[result.id] = result
+    return result.id
+
+
+def build(spec):
+    """A signature of a call, or of calls composed: {"chain": […]}, {"group": […]}, {"chord": […], "body": …}."""
+    if "chain" in spec:
+        return chain(*map(build, spec["chain"]))
+    if "group" in spec:
+        return group(*map(build, spec["group"]))
+    if "chord" in spec:
+        return chord([build(one) for one in spec["chord"]], build(spec["body"]))
+    name, args, kwargs, options = prepare(spec)
+    links = [build(one) for one in spec.get("link", [])]
+    return app.signature(name, args, kwargs, immutable=spec.get("immutable", False), link=links or None, **options)
+
+
+def compose(spec):
+    result = build(spec).apply_async()
     results[result.id] = result
     return result.id
 
@@ -73,6 +93,7 @@ def watch(task_id, timeout):
 OPERATIONS = {
     "send": lambda request: [send(call) for call in request["calls"]],
     "outcomes": lambda request: outcomes(request["ids"], request["timeout"]),
+    "compose": lambda request: compose(request["spec"]),
     "state": lambda request: result_of(request["id"]).state,
     "watch": lambda request: watch(request["id"], request["timeout"]),
 }
