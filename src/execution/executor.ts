@@ -1,6 +1,13 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { Settings } from "../config/settings.ts";
-import { DecodeError, InvalidTaskError, NotRegistered, SoftTimeLimitExceeded } from "../errors.ts";
+import {
+  DecodeError,
+  EncodeError,
+  InvalidTaskError,
+  MessageTooLarge,
+  NotRegistered,
+  SoftTimeLimitExceeded,
+} from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
@@ -162,6 +169,9 @@ export class Executor {
         try {
           await currentRun.run(run, () => this.#parts.sender.send(retryCall(job, body, verdict.options)));
         } catch (error) {
+          if (error instanceof MessageTooLarge || error instanceof EncodeError) {
+            return await this.#conclude(ready, run, context, { kind: "failure", error, expected: false }, runtime);
+          }
           // Celery: a retry that cannot be published gives the message back (inventory B55).
           return [
             "REJECTED",

@@ -5,6 +5,7 @@ import type { ResultRecord } from "../backend/record.ts";
 import { failedChainIds, planChordBody, planChordErrbacks, planErrbacks, planSuccess } from "../canvas/follow-up.ts";
 import type { Plan } from "../canvas/plan.ts";
 import type { Settings } from "../config/settings.ts";
+import { OperationalError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, type WireError } from "../protocol/exception.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
@@ -99,13 +100,25 @@ export class FollowUp {
   /**
    * What follows a failure that is already stored: the part in a chord, the rest of the chain
    * (which fails with it), errbacks. Also for tasks the parent had to declare failed. Resolves
-   * to the errbacks that are to be called rather than sent.
+   * to the errbacks that are to be called rather than sent. Followers that make no sense are
+   * logged and left: the failure itself is known, and no other try would make sense of them.
    */
   async failed(ended: Ended, error: WireError, traceback: string | null): Promise<readonly SignatureDict[]> {
+    try {
+      return await this.#failed(ended, error, traceback);
+    } catch (problem) {
+      if (problem instanceof OperationalError) throw problem;
+      const { task, id } = ended.message.headers;
+      this.#parts.logger.error(`What follows ${task}[${id}] cannot be told of its failure: ${String(problem)}`);
+      return [];
+    }
+  }
+
+  async #failed(ended: Ended, error: WireError, traceback: string | null): Promise<readonly SignatureDict[]> {
     const [, , embed] = ended.body;
     if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
     for (const step of failedChainIds(embed)) {
-      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback, ended.message.properties.reply_to ?? null);
+      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback);
       if (step.chord === null || step.groupId === null) continue;
       const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
       await this.#countPart(step.chord, step.groupId, part, ended.message.headers);
@@ -124,7 +137,7 @@ export class FollowUp {
   async #chordPart(ended: Ended, state: string, result: unknown): Promise<void> {
     const { headers } = ended.message;
     const chord = ended.body[2].chord as SignatureDict;
-    const groupId = headers.group ?? (chord.options.group_id as string | undefined);
+    const groupId = headers.group ?? (chord.options?.group_id as string | undefined);
     if (groupId)
       await this.#countPart(chord, groupId, { taskId: headers.id, index: headers.group_index, state, result }, headers);
   }

@@ -1,5 +1,5 @@
 import type { Delivery } from "../broker/broker.ts";
-import { DecodeError, InvalidTaskError } from "../errors.ts";
+import { DecodeError, InvalidTaskError, MessageTooLarge } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Message } from "../protocol/message.ts";
 import { readTaskHeaders, type TaskMessage } from "../protocol/task-message.ts";
@@ -9,6 +9,7 @@ import type { TaskRegistry } from "../task/registry.ts";
 import type { Signals } from "../task/signals.ts";
 import { parseIso } from "../util/iso8601.ts";
 import { legible } from "../util/legible.ts";
+import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
@@ -61,7 +62,7 @@ export class Intake {
   }
 
   #admit(delivery: Delivery, message: TaskMessage): void {
-    const { registry, logger, signals, state } = this.#parts;
+    const { registry, logger, signals } = this.#parts;
     const { headers } = message;
     const task = registry.get(headers.task);
     if (!task) return this.#unknown(delivery, message);
@@ -82,20 +83,30 @@ export class Intake {
     if (signals.has("taskReceived")) void signals.send("taskReceived", { task: headers.task, id: headers.id });
     const wait = eta === null ? 0 : eta.getTime() - Date.now();
     if (wait <= 0) return this.#parts.reserve(request);
-    if (wait > shortWaitMs) {
-      delivery.park(eta as Date).catch(this.#parts.onSettleError);
-      return;
-    }
-    request.phase = { name: "scheduled", due: eta as Date };
+    const due = eta as Date;
+    if (wait <= shortWaitMs) return this.#hold(request, due);
+    delivery.park(due).catch((error: unknown) => {
+      // What came in from elsewhere may have headers this client cannot write: it waits in hand, as in Celery.
+      if (error instanceof MessageTooLarge) this.#hold(request, due);
+      else this.#parts.onSettleError(error);
+    });
+  }
+
+  #hold(request: Request, due: Date): void {
+    const { state } = this.#parts;
+    request.phase = { name: "scheduled", due };
     state.scheduled.add(request);
-    this.#timers.set(
-      request,
-      setTimeout(() => {
-        this.#timers.delete(request);
-        state.scheduled.delete(request);
-        this.#parts.reserve(request);
-      }, wait),
-    );
+    const wake = (): void => {
+      const wait = due.getTime() - Date.now();
+      if (wait > 0) {
+        this.#timers.set(request, setTimeout(wake, Math.min(wait, longestTimerMs)));
+        return;
+      }
+      this.#timers.delete(request);
+      state.scheduled.delete(request);
+      this.#parts.reserve(request);
+    };
+    wake();
   }
 
   /** Past its `expires`: never run, shown as revoked (protocol 5.1). */

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Message as AmqpMessage } from "amqplib";
-import { MessageTooLarge } from "../../errors.ts";
+import { BrokerConnectionError } from "../../errors.ts";
 import type { DeadLetter, DeadLetters } from "../broker.ts";
 import type { AmqpDelivery } from "./delivery.ts";
 import type { Link } from "./link.ts";
@@ -17,6 +17,8 @@ const maxReason = 8_192;
 const rawBeginning = 1_000;
 /** Milliseconds without a message after which a reading ends: somebody else holds the rest. */
 const quietMs = 1_000;
+/** Bytes that heartbeats and answers to other questions may be. */
+const littleTraffic = 64 * 1_024;
 
 /** What the dead letters need of their broker. */
 export interface DeadLetterLine {
@@ -65,10 +67,12 @@ export class AmqpDeadLetters implements DeadLetters {
     try {
       await send(copyOf(delivery.raw, delivery.received, extra));
     } catch (error) {
-      if (!(error instanceof MessageTooLarge)) throw error;
-      // Headers that leave no room for ours: better without them than not kept at all.
-      const bare = { ...delivery.raw, properties: { ...delivery.raw.properties, headers: {} } };
-      await send(copyOf(bare, delivery.received, extra));
+      if (error instanceof BrokerConnectionError) throw error;
+      // Headers that leave no room for ours, or that cannot be written: better without some than not kept at all.
+      const [headers, left] = smallOnes(delivery.raw.properties.headers ?? {});
+      const bare = { ...delivery.raw, properties: { ...delivery.raw.properties, headers } };
+      const reason = `${record.reason} (kept without its headers ${left.join(", ").slice(0, 200)})`;
+      await send(copyOf(bare, delivery.received, { ...extra, [deadHeader]: { ...record, reason } }));
     }
   }
 
@@ -129,7 +133,13 @@ export class AmqpDeadLetters implements DeadLetters {
         new Promise<void>((resolve, reject) => {
           let seen = 0;
           let judged: Promise<void> = Promise.resolve();
-          let quiet = setTimeout(resolve, quietMs);
+          let quiet: NodeJS.Timeout | undefined;
+          // A large letter is long on its way: while bytes come in, so does it.
+          const wait = (): void => {
+            const before = link.received;
+            const look = (): void => (link.received - before > littleTraffic ? wait() : finish());
+            quiet = setTimeout(look, quietMs);
+          };
           const finish = (): void => {
             clearTimeout(quiet);
             judged.then(resolve, reject);
@@ -150,8 +160,9 @@ export class AmqpDeadLetters implements DeadLetters {
             });
             judged.catch(finish);
             if (seen === count) finish();
-            else quiet = setTimeout(finish, quietMs);
+            else wait();
           };
+          wait();
           channel.consume(deadLetterQueue, onMessage).catch(reject);
         }),
       );
@@ -182,6 +193,19 @@ export class AmqpDeadLetters implements DeadLetters {
       },
     };
   }
+}
+
+/** The headers that are surely no trouble, and the names of the others. */
+function smallOnes(headers: Readonly<Record<string, unknown>>): [small: Record<string, unknown>, left: string[]] {
+  const small: Record<string, unknown> = {};
+  const left: string[] = [];
+  for (const key of Object.keys(headers)) {
+    const value = headers[key];
+    const isSmall = value === null || typeof value !== "object" ? String(value).length <= 512 : false;
+    if (isSmall && key !== "__proto__" && key.length <= 64 && Object.keys(small).length < 64) small[key] = value;
+    else left.push(key);
+  }
+  return [small, left];
 }
 
 /** The id of a letter somebody else put into the queue: of its content, as it has no other. */

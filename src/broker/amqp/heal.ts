@@ -7,9 +7,10 @@ interface FrameReader {
 }
 
 /**
- * Puts two things before amqplib's frame reader: Python writes 64-bit integers in headers under
+ * Puts three things before amqplib's frame reader: Python writes 64-bit integers in headers under
  * the type tag `L`, which amqplib does not know and closes the connection over (one such
  * message would stop every worker in turn), so the tag becomes its synonym `l` before it looks;
+ * tables within tables within tables, thousands of them, would overflow its stack to the same effect;
  * and `onFrame` is called for each frame, as a sign of life.
  */
 export function healFrames(model: ChannelModel, onFrame: () => void): void {
@@ -30,28 +31,33 @@ const frameOverhead = 8;
 const headerFrame = 2;
 const tagL = 0x4c;
 const tagl = 0x6c;
+const tagx = 0x78;
+/** Tables and lists further down stay bytes: amqplib reads them by calling itself, and a frame has room for 18,000. */
+const deepest = 64;
+/** Bytes that a header frame needs at least to be so deep. */
+const deepSize = 21 + deepest * 7;
 
-/** Rewrites, in place, the first frame of `bytes` if it is a whole content header with such integers. */
+/** Rewrites, in place, the first frame of `bytes` if it is a whole content header with such integers, or too deep. */
 export function healHeaderFrame(bytes: Buffer): void {
   if (bytes.length < frameOverhead || bytes[0] !== headerFrame) return;
   const end = 7 + bytes.readUInt32BE(3);
   if (bytes.length <= end) return;
   const first = bytes.indexOf(tagL, 21);
-  if (first < 0 || first >= end) return;
+  if ((first < 0 || first >= end) && end < deepSize) return;
   // class, weight, body size, then the flags that say which properties follow.
   const flags = bytes.readUInt16BE(19);
   let offset = 21;
   if (flags & 0x8000) offset += 1 + (bytes[offset] ?? 0);
   if (flags & 0x4000) offset += 1 + (bytes[offset] ?? 0);
-  if (flags & 0x2000) healTable(bytes, offset);
+  if (flags & 0x2000) healTable(bytes, offset, 1);
 }
 
-function healTable(bytes: Buffer, start: number): number {
+function healTable(bytes: Buffer, start: number, depth: number): number {
   const end = start + 4 + bytes.readUInt32BE(start);
   let offset = start + 4;
   while (offset < end) {
     offset += 1 + (bytes[offset] as number);
-    offset = healValue(bytes, offset);
+    offset = healValue(bytes, offset, depth);
   }
   return end;
 }
@@ -74,15 +80,19 @@ const sizes: Readonly<Record<string, number>> = {
   V: 0,
 };
 
-function healValue(bytes: Buffer, start: number): number {
+function healValue(bytes: Buffer, start: number, depth: number): number {
   const offset = start + 1;
   if (bytes[start] === tagL) bytes[start] = tagl;
   const tag = String.fromCharCode(bytes[start] as number);
-  if (tag === "F") return healTable(bytes, offset);
+  if ((tag === "F" || tag === "A") && depth >= deepest) {
+    bytes[start] = tagx;
+    return offset + 4 + bytes.readUInt32BE(offset);
+  }
+  if (tag === "F") return healTable(bytes, offset, depth + 1);
   if (tag === "A") {
     const end = offset + 4 + bytes.readUInt32BE(offset);
     let item = offset + 4;
-    while (item < end) item = healValue(bytes, item);
+    while (item < end) item = healValue(bytes, item, depth + 1);
     return end;
   }
   if (tag === "S" || tag === "x") return offset + 4 + bytes.readUInt32BE(offset);

@@ -81,7 +81,8 @@ end
  *
  * Answers [lease, more, tag, queue, envelope, tag, queue, envelope, …]. `lease` is 0 when the
  * consumer's lease was lost: its messages belong to others now, and nothing was done. `more` is 1
- * when room ended before the messages did. Where an envelope is too large its length stands instead.
+ * when room ended before the messages did. Where an envelope is too large its
+ * length and its end stand instead, each after a zero byte.
  *
  * Taking is registering first and removing after, in one step: a message is never nowhere. The
  * tag is found without decoding, because any unique text would do; two live messages with one
@@ -246,7 +247,8 @@ for i = 1, #envelopes do
   local at = 3 * i
   answer[at] = tags[i] or ''
   answer[at + 1] = from[i]
-  answer[at + 2] = #envelopes[i] > largest and #envelopes[i] or envelopes[i]
+  local envelope = envelopes[i]
+  answer[at + 2] = #envelope > largest and '\\0' .. #envelope .. '\\0' .. string.sub(envelope, -65536) or envelope
 end
 return answer
 `);

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
-import { decodeEnvelope } from "../../protocol/envelope.ts";
+import { type DecodedEnvelope, decodeEnvelope } from "../../protocol/envelope.ts";
 import type { Queue, SubscribeOptions, Subscription } from "../broker.ts";
 import { bytesOfBase64, damageOfSize } from "../damage.ts";
 import type { RedisConnection } from "./connection.ts";
@@ -251,9 +251,9 @@ export class RedisSubscription implements Subscription {
     let last = "";
     for (let at = 2; at < turn.length; at += 3) {
       last = queues[(turn[at + 1] as number) - 1] as string;
-      const text = turn[at + 2] as string | number;
+      const text = turn[at + 2] as string;
       if (this.#state === "open") this.#deliver(last, text, this.#noAck ? null : (turn[at] as string));
-      else if (typeof text === "string") this.#kept.push({ queue: last, text });
+      else this.#kept.push({ queue: last, text });
     }
     if (this.#order === "round_robin") this.#rotate(last);
   }
@@ -265,9 +265,8 @@ export class RedisSubscription implements Subscription {
     this.#turns = [...this.#turns.slice(at), ...this.#turns.slice(0, at)];
   }
 
-  #deliver(queue: string, text: string | number, tag: string | null): void {
-    const envelope = decodeEnvelope(typeof text === "string" ? text : "{}");
-    const size = typeof text === "number" ? text : bytesOfBase64(envelope.message.body);
+  #deliver(queue: string, text: string, tag: string | null): void {
+    const { envelope, size } = readTaken(text);
     const delivery = new RedisDelivery(this.#ledger, {
       message: envelope.message,
       address: envelope.address,
@@ -311,8 +310,7 @@ export class RedisSubscription implements Subscription {
     const { keys, heldKey } = this.#ledger;
     const taken: { tag: string; list: string }[] = [];
     for (let at = 2; at < turn.length; at += 3) {
-      const text = turn[at + 2] as string | number;
-      const priority = typeof text === "string" ? decodeEnvelope(text).message.properties.priority : 0;
+      const { priority } = readTaken(turn[at + 2] as string).envelope.message.properties;
       const queue = queues[(turn[at + 1] as number) - 1] as string;
       taken.push({ tag: turn[at] as string, list: listKey(keys, queue, priority) });
     }
@@ -355,4 +353,18 @@ export class RedisSubscription implements Subscription {
       if (queue.autoDelete && queue.exchange.type === "fanout") await this.#remove(queue);
     }
   }
+}
+
+/**
+ * What the turn script gives for a message, and the bytes of its body. Of one above the limit it
+ * gives the end alone: in kombu's order what stands there, behind the body, tells whose it is.
+ */
+function readTaken(text: string): { readonly envelope: DecodedEnvelope; readonly size: number } {
+  if (!text.startsWith("\0")) {
+    const envelope = decodeEnvelope(text);
+    return { envelope, size: bytesOfBase64(envelope.message.body) };
+  }
+  const mark = text.indexOf("\0", 1);
+  const behindBody = text.slice(text.indexOf('"', mark) + 1);
+  return { envelope: decodeEnvelope(`{"body": ""${behindBody}`), size: Number(text.slice(1, mark)) };
 }
