@@ -89,8 +89,12 @@ class AmqpBroker implements Broker {
     // Who consumes declares over this one when it reconnects: it must not be found dead only then.
     link.watch(() => this.#subscriptions.size > 0);
     const exchanges = new KnownExchanges(link);
-    const publisher = new Publisher(link, () => exchanges.forgetAll());
-    const line: Line = { link, publisher, exchanges, parking: new Parking(link), declared: new Map() };
+    const declared = new Map<string, string>();
+    const publisher = new Publisher(link, () => {
+      exchanges.forgetAll();
+      declared.clear();
+    });
+    const line: Line = { link, publisher, exchanges, parking: new Parking(link), declared };
     try {
       await line.publisher.open();
       await this.#declareAgain(line);

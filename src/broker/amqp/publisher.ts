@@ -36,7 +36,7 @@ export class Publisher {
   /** In the order they were written, which is the order in which the broker returns them. */
   readonly #pending = new Set<Pending>();
 
-  /** `onRefusal` is called when the broker closed the channel, as it does over a missing exchange. */
+  /** `onRefusal` is called when the broker knows no such exchange or no such queue: what was declared is gone. */
   constructor(link: Link, onRefusal: () => void) {
     this.#link = link;
     this.#onRefusal = onRefusal;
@@ -137,6 +137,7 @@ export class Publisher {
       const { exchange, routingKey, options, mandatory } = pending.outgoing;
       if (!mandatory || exchange !== fields.exchange || routingKey !== fields.routingKey) continue;
       if (options.correlationId !== correlationId) continue;
+      this.#onRefusal();
       pending.settle(unroutable(pending.outgoing));
       return;
     }
