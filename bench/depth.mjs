@@ -18,7 +18,7 @@ try {
     const count = Math.min(depth, Number(options.tasks));
     await server.redis.flushall();
     await prepare(server.redis, depth);
-    const worker = await startWorker("tq", server.url, ["-c", "2", "-O", "fast", "--prefetch-multiplier", "64"]);
+    const worker = await startWorker("tq", server.url, ["-c", "2", "-O", "fast"]);
     const results = server.redis.duplicate({ db: 1 });
     while (!worker.log.includes("celery@")) await new Promise((resolve) => setTimeout(resolve, 10));
     await new Promise((resolve) => setTimeout(resolve, 1000));

@@ -18,7 +18,7 @@ const variants = {
   celery: { kind: "celery", args: ["-c", "2"] },
   fair: { kind: "tq", args: ["-c", "2"] },
   "fair-wide": { kind: "tq", args: ["-c", "2", "--prefetch-multiplier", "16"] },
-  fast: { kind: "tq", args: ["-c", "2", "-O", "fast", "--prefetch-multiplier", "64"] },
+  fast: { kind: "tq", args: ["-c", "2", "-O", "fast"] },
 };
 
 /** Every result is there when as many keys are; waiting for the last one's channel first spares most of the polling. */

@@ -37,7 +37,7 @@ async function embedded(folder) {
   const noop = app.task("bench.noop", (n) => n);
   for (const [name, args] of [
     ["fair", ["-c", "2"]],
-    ["fast", ["-c", "2", "-O", "fast", "--prefetch-multiplier", "64"]],
+    ["fast", ["-c", "2", "-O", "fast"]],
   ]) {
     const worker = await startWorker("tq", "", args, { BENCH_BROKER: url, BENCH_BACKEND: url });
     const [warm] = await noop.delayMany([[0]]);

@@ -29,7 +29,7 @@ import { onSignal, type ShutdownPhase } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
 
 /** Jobs a child may have in hand with `-O fast`. */
-const fastBatch = 16;
+const fastBatch = 64;
 
 /** Seconds a cold shutdown gives results and acknowledgements already on their way. */
 const coldPatience = 2;
@@ -191,7 +191,7 @@ export class Worker {
       broker,
       hostname: this.hostname,
       queues: () => queues,
-      prefetch: () => concurrency * multiplier,
+      prefetch: () => pool.size * multiplier,
       onDelivery: (delivery) => intake.take(delivery),
       onLost: (error) => {
         dispatch.dropLost();
