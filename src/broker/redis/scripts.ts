@@ -85,7 +85,8 @@ end
  * length and its end stand instead, each after a zero byte.
  *
  * Taking is registering first and removing after, in one step: a message is never nowhere. The
- * tag is found without decoding, because any unique text would do; two live messages with one
+ * tag is found without decoding, because any unique text would do, and only near the end: to look
+ * through a large message takes Redis seconds, in which it serves nobody. Two live messages with one
  * tag, such as a publish that was retried, get a second name. Lists that were emptied are read once
  * more at the end: Redis forgets that we watch a key when it changes.
  */
@@ -201,7 +202,7 @@ if not settled then
   for i = 1, #envelopes do
     local envelope = envelopes[i]
     local tag = string.match(envelope, '"delivery_tag": ?"([%w-]+)"}}$', -80)
-      or string.match(envelope, '"delivery_tag"%s*:%s*"([%w_.:-]+)"')
+      or string.match(string.sub(envelope, -4096), '"delivery_tag"%s*:%s*"([%w_.:-]+)"')
     if not tag or #tag > 200 then tag = seed .. i end
     tags[i] = tag
     scores[2 * i - 1] = string.format('%.6f', now + i * 0.000001)
