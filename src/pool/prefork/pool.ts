@@ -336,6 +336,11 @@ export class PreforkPool implements Pool {
 
   #onFailedStart(slot: Slot, exitCode: number | null, signal: NodeJS.Signals | null): void {
     if (this.#stopping) return;
+    // Killed from outside, by the kernel for its memory or by somebody: it says nothing about an app that has run.
+    if (slot.failure === undefined && signal !== null && !this.#started) {
+      this.#reportDeath(slot, undefined, exitCode, signal);
+      return;
+    }
     this.#failedStarts += 1;
     const why = slot.failure ?? `it exited with ${signal ?? `code ${exitCode}`}`;
     if (this.#failedStarts < mostFailedStarts && slot.failure?.startsWith("it was not ready")) return;
