@@ -54,7 +54,6 @@ export function createWire(environment: WireEnvironment): Wire {
   app.conf.update({
     resultExtended: true,
     taskTrackStarted: true,
-    taskDefaultRetryDelay: 0,
     taskRoutes: { "wire.routed": { queue: "routed" }, "wire.pattern.*": { queue: "routed" } },
     ...(JSON.parse(settings) as object),
   });

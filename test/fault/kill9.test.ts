@@ -157,6 +157,29 @@ function survives(kind: Kind): void {
 }
 
 describe("kill -9 over the embedded store", () => {
+  test("children killed again and again before they are ready are replaced until one lives", async () => {
+    await using folder = await temporaryFolder();
+    const environment = { TQ_BROKER_URL: `sqlite://${folder.file("tq.db")}`, TQ_RESULT_BACKEND: "disabled://" };
+    await using worker = startWorker({ env: environment, args: ["-c", "1"] });
+    await worker.ready();
+    const killed = new Set<number>();
+    for (let count = 0; count < 6; count++) {
+      const fresh = (): number | undefined => childrenOf(worker.pid).find((pid) => !killed.has(pid));
+      const pid = await until(fresh, { message: `child ${count} after ${[...killed]}` });
+      killed.add(pid);
+      process.kill(pid, "SIGKILL");
+    }
+    const { app, handles } = createWire(environment);
+    try {
+      await handles.get("wire.record_late")?.delay(folder.file("ran"), "at last");
+      await until(() => existsSync(folder.file("ran")), { timeout: 20, message: `the task\n${worker.output}` });
+      expect(worker.running).toBe(true);
+    } finally {
+      await app.close();
+    }
+    expect(await worker.term()).toEqual({ code: 0, signal: null });
+  });
+
   survives({
     name: "sqlite",
     async open() {

@@ -24,7 +24,6 @@ app.conf.update(
     task_track_started=True,
     worker_hijack_root_logger=True,
     broker_connection_retry_on_startup=True,
-    task_default_retry_delay=0,
     task_routes={"wire.routed": {"queue": "routed"}, "wire.pattern.*": {"queue": "routed"}},
 )
 app.conf.update(json.loads(os.environ.get("TQ_SETTINGS", "{}")))
