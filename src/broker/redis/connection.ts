@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import { Redis } from "ioredis";
 import type { OperationalError } from "../../errors.ts";
 import type { RedisAddress } from "./options.ts";
@@ -146,6 +147,13 @@ export class RedisConnection {
     this.client.disconnect();
   }
 
+  /** The same, without waiting for what is being sent: at a dead server that would take seconds. */
+  drop(): void {
+    this.close();
+    // What waits for an answer is told now, not when the other end has agreed to part.
+    (this.client as unknown as { readonly stream?: Duplex }).stream?.destroy();
+  }
+
   /** Holds the deadline over the answer to a command sent through `client`, and translates its error. */
   async watch<Reply>(answer: Promise<Reply>): Promise<Reply> {
     if (this.#pending === 0) this.#progressMs = performance.now();
@@ -187,8 +195,8 @@ export class RedisConnection {
   /** Declares the connection dead, for a reason of the caller's. */
   fail(cause: Error): void {
     this.#lastError = cause;
-    this.client.disconnect();
     this.#lose();
+    this.drop();
   }
 
   #lose(): void {

@@ -17,6 +17,8 @@ const tickSeconds = 1;
 const pollSeconds = 0.05;
 /** Seconds between two looks for messages that were handed to us and never arrived. */
 const unheardSeconds = 5;
+/** Seconds from its beginning in which a flow looks at every tick: the answers were lost with the one before it. */
+const unheardAtFirst = 10;
 /** Held messages made young again in one step. */
 const renewAtOnce = 5_000;
 /** Parked messages woken in one step. */
@@ -51,6 +53,7 @@ export class RedisFlow implements Flow {
   #renewedMs = performance.now();
   /** Messages Redis says we hold and we know nothing of, when that was last looked at. */
   #unheard: ReadonlySet<string> = new Set();
+  readonly #beganMs = performance.now();
   #listenedMs = performance.now();
   #restoredMs = Number.NEGATIVE_INFINITY;
   #open = true;
@@ -164,7 +167,8 @@ export class RedisFlow implements Flow {
   /** The connections are gone: tells every subscription. */
   lose(error: OperationalError): void {
     if (!this.#open) return;
-    this.close();
+    this.#stop();
+    for (const part of [this.connection, this.listener.connection]) part.drop();
     for (const subscription of [...this.#subscriptions]) subscription.lose(error);
   }
 
@@ -178,12 +182,16 @@ export class RedisFlow implements Flow {
   }
 
   close(): void {
+    this.#stop();
+    this.connection.close();
+    this.listener.connection.close();
+  }
+
+  #stop(): void {
     this.#open = false;
     clearTimeout(this.#tick);
     clearTimeout(this.#poll);
     clearTimeout(this.#alarm);
-    this.connection.close();
-    this.listener.connection.close();
   }
 
   #changed(keys: readonly string[] | null): void {
@@ -261,11 +269,14 @@ export class RedisFlow implements Flow {
   /**
    * Redis took messages for us and its answer was lost with the connection: they are ours, nobody
    * works on them, and our own lease keeps them from everybody else. What is unknown here at one
-   * look and still at the next, longer than any answer may take, goes back to the head of its queue.
+   * look and still at the next goes back to the head of its queue: an answer to an earlier take
+   * would have come before the answer to the look, for both come over one connection.
    */
   async #returnUnheard(): Promise<void> {
-    if (performance.now() - this.#listenedMs < unheardSeconds * 1000) return;
-    this.#listenedMs = performance.now();
+    const nowMs = performance.now();
+    const isYoung = nowMs - this.#beganMs < unheardAtFirst * 1000;
+    if (!isYoung && nowMs - this.#listenedMs < unheardSeconds * 1000) return;
+    this.#listenedMs = nowMs;
     const { keys, heldKey } = this.#ledger;
     const known = this.#ledger.known();
     const seen = this.#unheard;
