@@ -34,9 +34,9 @@ export function notConnected(displayUrl: string, reason: unknown): BrokerConnect
 /** Says why a connection could not be made, in words that tell what to change. */
 export function connectFailed(displayUrl: string, reason: unknown): BrokerConnectionError {
   const text = textOf(reason);
-  const hint = /ACCESS_REFUSED|403/.test(text)
+  const hint = /ACCESS[_-]REFUSED/.test(text)
     ? ": check user name and password"
-    : /NOT_ALLOWED|530/.test(text)
+    : /NOT[_-]ALLOWED/.test(text)
       ? ": the virtual host does not exist or this user may not enter it"
       : "";
   return new BrokerConnectionError(`cannot connect to ${displayUrl}: ${text}${hint}`, { cause: reason });
