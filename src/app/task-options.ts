@@ -1,7 +1,17 @@
+import { display } from "../config/censor.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured } from "../errors.ts";
 import type { TaskOptions } from "../task/task.ts";
 import type { TaskDefinition } from "./task-handle.ts";
+
+const numeric = [
+  "timeLimit",
+  "softTimeLimit",
+  "defaultRetryDelay",
+  "retryBackoffMax",
+  "resultReprMaxsize",
+  "priority",
+] as const satisfies readonly (keyof TaskOptions)[];
 
 /** Fills in what a task's definition leaves to the settings, and checks what it says (inventory B.1). */
 export function completeOptions(name: string, given: TaskDefinition, bind: boolean, settings: Settings): TaskOptions {
@@ -47,6 +57,11 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     throw new ImproperlyConfigured(
       `task ${name}: unknown option ${unknown.map((key) => `\`${key}\``).join(", ")}; options are ${Object.keys(options).join(", ")}`,
     );
+  }
+  for (const key of numeric) {
+    const value = options[key];
+    if (value === null || (typeof value === "number" && value >= 0)) continue;
+    throw new ImproperlyConfigured(`task ${name}: ${key} must be a number, 0 or more, got: ${display(value)}`);
   }
   const { softTimeLimit, timeLimit, maxRetries } = options;
   if (softTimeLimit !== null && timeLimit !== null && softTimeLimit > timeLimit) {

@@ -123,6 +123,8 @@ export class Worker {
     app.logger = this.#logger;
     setProcessTitle(workerTitle(this.hostname, "MainProcess"));
     await app.loadModules(options.include, options.cwd);
+    // Options are completed when first asked for: a mistake in them is told now, not by the first message.
+    for (const task of app.tasks) void task.options;
     const queues = this.#selectQueues();
     const concurrency = options.concurrency ?? this.#settings.workerConcurrency ?? cpuCount();
     const broker = await app.createBroker("read", this.#logger);
