@@ -35,6 +35,17 @@ export interface RabbitOptions {
 export async function startRabbit(options: RabbitOptions = {}): Promise<RabbitServer> {
   const binary = options.binary ?? process.env.TQ_TEST_RABBITMQ_SERVER;
   if (binary === undefined) throw new Error("TQ_TEST_RABBITMQ_SERVER does not name a rabbitmq-server");
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOn(binary);
+    } catch (error) {
+      // Somebody may take a free port in the moment before RabbitMQ does.
+      if (attempt >= 3 || !/already_used|eaddrinuse/i.test(String(error))) throw error;
+    }
+  }
+}
+
+async function startOn(binary: string): Promise<RabbitServer> {
   const folder = await temporaryFolder("tq-rabbit-");
   const [port, distPort, epmdPort] = [await freePort(), await freePort(), await freePort()];
   const env = await prepare(folder, port, distPort, epmdPort);
