@@ -289,12 +289,13 @@ describeWith("redis-server", "a password for Redis", () => {
     expect(report.output).toMatch(/transport:redis:\/\/:\*\*@/);
     await using call = tq(folder, ["-A", "ok", "-b", url, "--result-backend", url, "call", "t.add", "-a", "[1, 2]"]);
     expect((await call.exited).code).toBe(0);
-    await child.printed(/succeeded in .*: 3$/);
+    await using result = tq(folder, ["-A", "ok", "-b", url, "--result-backend", url, "result", call.output.trim()]);
+    expect([(await result.exited).code, result.output]).toEqual([0, "3"]);
     // The server goes away and comes back no more: errors have the URL in them.
     await server.kill();
     await child.printed(/Cannot connect to redis:\/\/:\*\*@/);
     expect((await child.stop()).code).toBe(0);
-    expect(child.output + report.output + call.output).not.toContain(secret);
+    expect(child.output + report.output + call.output + result.output).not.toContain(secret);
   }, 60_000);
 });
 
