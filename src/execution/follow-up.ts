@@ -118,7 +118,7 @@ export class FollowUp {
     const [, , embed] = ended.body;
     if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
     for (const step of failedChainIds(embed)) {
-      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback);
+      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback, ended.message.properties.reply_to ?? null);
       if (step.chord === null || step.groupId === null) continue;
       const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
       await this.#countPart(step.chord, step.groupId, part, ended.message.headers);

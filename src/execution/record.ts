@@ -83,8 +83,17 @@ export class Recorder {
     await this.#storeNow(this.#encode(ready.job, ready.body, state, meta, null, []));
   }
 
-  /** Stores a result for a task other than the one running: the rest of a failed chain, a chord's body. */
-  async foreign(taskId: string, state: string, result: unknown, traceback: string | null): Promise<void> {
+  /**
+   * Stores a result for a task other than the one running: the rest of a failed chain, a chord's
+   * body. `replyTo` is where its caller waits, who called the running task too.
+   */
+  async foreign(
+    taskId: string,
+    state: string,
+    result: unknown,
+    traceback: string | null,
+    replyTo: string | null = null,
+  ): Promise<void> {
     const meta = createTaskMeta({
       task_id: taskId,
       status: state,
@@ -94,7 +103,7 @@ export class Recorder {
       date_done: formatIso(new Date()),
     });
     await this.#storeNow(
-      encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo: null, correlationId: taskId }),
+      encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo, correlationId: taskId }),
     );
   }
 
