@@ -244,6 +244,8 @@ class AmqpBroker implements Broker {
   async #openConsuming(): Promise<Link> {
     const onLost = (error: Error): void => {
       if (/NOT_IMPLEMENTED|global qos/i.test(error.message)) this.#refusesChannelPrefetch = true;
+      // Queues are declared over the other one when somebody subscribes anew.
+      if (this.#consumingLink?.fellSilent) this.#line?.link.doubt();
     };
     const until = this.#closing.signal;
     const link = await openLink(this.#url, this.displayUrl, this.#options, "consuming", onLost, until);

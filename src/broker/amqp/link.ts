@@ -62,6 +62,8 @@ export class Link {
   readonly version: readonly [major: number, minor: number];
   /** Why this connection is not usable any more; null while it is. */
   failure: Error | null = null;
+  /** It was given up because the broker did not answer: whatever else leads there may be as dead. */
+  fellSilent = false;
   /** Why the broker reads nothing more from us (a memory or disk alarm); null when it does. */
   blocked: string | null = null;
 
@@ -71,6 +73,7 @@ export class Link {
   #controlQueue: Promise<unknown> = Promise.resolve();
   #closing = false;
   #frames = 0;
+  #heardMs = performance.now();
   #watching: NodeJS.Timeout | null = null;
   #told = false;
   #probe: Promise<LinkChannel> | null = null;
@@ -92,6 +95,7 @@ export class Link {
     this.version = [major, minor];
     healFrames(model, () => {
       this.#frames += 1;
+      this.#heardMs = performance.now();
     });
     model.on("error", (error) => {
       this.failure ??= connectionLost(displayUrl, error);
@@ -193,6 +197,7 @@ export class Link {
           this.#ask();
           break;
         case "dead":
+          this.fellSilent = true;
           this.destroy(new Error(`the broker has not answered for ${(silenceMs + lookMs) / 1000} s`));
           return;
         case "fine":
@@ -211,6 +216,11 @@ export class Link {
       .catch(() => {
         this.#probe = null;
       });
+  }
+
+  /** Another connection to this broker fell silent, and so has this one, unless it was heard a moment ago. */
+  doubt(): void {
+    if (performance.now() - this.#heardMs > 2 * lookMs) this.destroy(new Error("the broker does not answer"));
   }
 
   /** Ends the connection at once, saying nothing to the broker, and tells of the loss. */
