@@ -1,13 +1,6 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { Settings } from "../config/settings.ts";
-import {
-  DecodeError,
-  EncodeError,
-  InvalidTaskError,
-  MessageTooLarge,
-  NotRegistered,
-  SoftTimeLimitExceeded,
-} from "../errors.ts";
+import { DecodeError, InvalidTaskError, NotRegistered, SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
@@ -31,6 +24,7 @@ import { Recorder } from "./record.ts";
 import { retryCall, retryText } from "./retry.ts";
 import { RunningTask, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
+import { untilSent } from "./until-sent.ts";
 
 export interface ExecutorParts {
   readonly registry: TaskRegistry;
@@ -167,16 +161,10 @@ export class Executor {
         return ["REJECTED", { kind: "reject", runtime, requeue: verdict.requeue, reason: verdict.reason }];
       case "retry": {
         try {
-          await currentRun.run(run, () => this.#parts.sender.send(retryCall(job, body, verdict.options)));
+          await currentRun.run(run, () => this.#parts.sender.send(untilSent(retryCall(job, body, verdict.options))));
         } catch (error) {
-          if (error instanceof MessageTooLarge || error instanceof EncodeError) {
-            return await this.#conclude(ready, run, context, { kind: "failure", error, expected: false }, runtime);
-          }
-          // Celery: a retry that cannot be published gives the message back (inventory B55).
-          return [
-            "REJECTED",
-            { kind: "reject", runtime, requeue: true, reason: `the retry could not be published: ${messageOf(error)}` },
-          ];
+          // It can never be sent: whoever waits for the result is told, rather than left waiting.
+          return await this.#conclude(ready, run, context, { kind: "failure", error, expected: false }, runtime);
         }
         const reason = verdict.reason ?? null;
         const traceback = formatTraceback(reason);

@@ -16,6 +16,7 @@ import type { CallSender } from "../task/sender.ts";
 import type { Task } from "../task/task.ts";
 import type { Ready } from "./ready.ts";
 import type { Recorder } from "./record.ts";
+import { untilSent } from "./until-sent.ts";
 
 export interface FollowUpParts {
   readonly settings: Settings;
@@ -172,15 +173,9 @@ export class FollowUp {
    */
   async #send(plans: readonly Plan[]): Promise<void> {
     for (const plan of plans) {
-      const calls = plan.calls.map((call) => ({
-        ...call,
-        options: {
-          ...call.options,
-          add_to_parent: false,
-          retry: true,
-          retry_policy: { max_retries: null, interval_start: 0, interval_step: 0.2, interval_max: 2 },
-        },
-      }));
+      const calls = plan.calls.map((call) =>
+        untilSent({ ...call, options: { ...call.options, add_to_parent: false } }),
+      );
       await currentRun.exit(() => this.#parts.sender.sendPlan({ ...plan, calls }));
     }
   }

@@ -1,15 +1,11 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import type { ResultBackend } from "../backend/backend.ts";
-import type { ResultRecord } from "../backend/record.ts";
-import { BackendConnectionError } from "../errors.ts";
 import type { Job } from "../execution/job.ts";
 import type { Completed, Outcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
 import type { Pool, Runner } from "../pool/pool.ts";
-import { backoff } from "../util/backoff.ts";
 import { legible } from "../util/legible.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
+import type { ResultKeeper } from "./result-keeper.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
 
@@ -18,7 +14,7 @@ export interface DispatchParts {
   readonly state: WorkerState;
   readonly hostname: string;
   readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
-  readonly backend: () => Promise<ResultBackend>;
+  readonly results: ResultKeeper;
   readonly interrupted: Interrupted;
   readonly logger: Logger;
   readonly onExpired: (request: Request) => void;
@@ -35,13 +31,10 @@ export class Dispatch {
   /** Results and acknowledgements on their way. */
   #closing = 0;
   readonly #quiet: (() => void)[] = [];
-  /** The store, once it is open. */
-  #backend: ResultBackend | undefined;
   #head = 0;
   #running = 0;
   #stopped = false;
   #cold = false;
-  readonly #letGo = new AbortController();
 
   constructor(parts: DispatchParts) {
     this.#parts = parts;
@@ -66,7 +59,7 @@ export class Dispatch {
   /** The pool is about to be killed: its deaths are no failures of tasks. */
   goCold(): void {
     this.#cold = true;
-    this.#letGo.abort();
+    this.#parts.results.letGo();
   }
 
   /** Waiting requests whose delivery the broker took back are dropped: they come again. */
@@ -166,45 +159,13 @@ export class Dispatch {
     const settlement = settle(outcome, policy);
     request.phase = { name: "done", settlement };
     if ("record" in outcome) {
-      if (outcome.record !== null) await this.#store(outcome.record);
+      if (outcome.record !== null) await this.#parts.results.keep(outcome.record);
     } else if (isInterrupted(outcome) && settlement !== "requeue") {
       await this.#parts.interrupted.ended(request.message, request.task, outcome);
     }
     if (settlement === "ack") await delivery.ack();
     else if (settlement === "requeue") await delivery.reject({ requeue: true });
     else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });
-  }
-
-  #store(record: ResultRecord): Promise<void> {
-    const stored = this.#backend?.store(record) ?? this.#openBackend().then((backend) => backend.store(record));
-    return stored.catch((error: unknown) => this.#storeLater(record, error));
-  }
-
-  async #openBackend(): Promise<ResultBackend> {
-    this.#backend = await this.#parts.backend();
-    return this.#backend;
-  }
-
-  /** Results are kept trying for: a store that is away for a while costs no result. */
-  async #storeLater(record: ResultRecord, reason: unknown): Promise<void> {
-    let failure = reason;
-    for (let attempt = 0; ; attempt += 1) {
-      if (!(failure instanceof BackendConnectionError) || this.#cold) throw failure;
-      const delay = backoff({ attempt, initial: 0.1, max: 2 });
-      this.#parts.logger.warn(
-        "the result of %s could not be stored: %s. Trying again in %s seconds...",
-        record.taskId,
-        failure.message,
-        delay.toFixed(2),
-      );
-      await sleep(delay * 1000, undefined, { signal: this.#letGo.signal });
-      try {
-        await (await this.#parts.backend()).store(record);
-        return;
-      } catch (error) {
-        failure = error;
-      }
-    }
   }
 
   #log(request: Request, outcome: Outcome, runner: Runner | null): void {

@@ -1,4 +1,3 @@
-import type { ResultBackend } from "../backend/backend.ts";
 import { encodeRecord } from "../backend/record.ts";
 import { InvalidTaskError, NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
 import type { Ended, FollowUp } from "../execution/follow-up.ts";
@@ -11,11 +10,12 @@ import { createTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { Task } from "../task/task.ts";
 import { formatIso } from "../util/iso8601.ts";
+import type { ResultKeeper } from "./result-keeper.ts";
 
 export interface InterruptedParts {
   readonly accept: ReadonlySet<string>;
   readonly resultSerializer: string;
-  readonly backend: () => Promise<ResultBackend>;
+  readonly results: ResultKeeper;
   readonly followUp: FollowUp;
   readonly logger: Logger;
 }
@@ -115,7 +115,7 @@ export class Interrupted {
       replyTo: typeof properties.reply_to === "string" ? properties.reply_to : null,
       correlationId: typeof properties.correlation_id === "string" ? properties.correlation_id : null,
     });
-    await (await this.#parts.backend()).store(record);
+    await this.#parts.results.keep(record);
   }
 
   /** A body that cannot be read has no followers that could be told. */

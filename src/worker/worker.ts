@@ -25,6 +25,7 @@ import { Dispatch } from "./dispatch.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { WorkerOptions } from "./options.ts";
+import { ResultKeeper } from "./result-keeper.ts";
 import { onSignal, type ShutdownPhase } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
 
@@ -152,12 +153,13 @@ export class Worker {
     const logger = this.#logger;
     const accept = normalizeAccept(settings.acceptContent);
     const backend = () => app.backend();
+    const results = new ResultKeeper(backend, logger);
     const recorder = new Recorder({ settings, backend });
     const followUp = new FollowUp({ settings, backend, sender: app.sender, logger }, recorder);
     const interrupted = new Interrupted({
       accept,
       resultSerializer: settings.resultSerializer,
-      backend,
+      results,
       followUp,
       logger,
     });
@@ -172,7 +174,7 @@ export class Worker {
       state: this.state,
       hostname: this.hostname,
       limits: { timeLimit: this.#options.timeLimit ?? null, softTimeLimit: this.#options.softTimeLimit ?? null },
-      backend,
+      results,
       interrupted,
       logger,
       onExpired: (request) => intake.expire(request),
