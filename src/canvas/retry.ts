@@ -1,5 +1,6 @@
+import { callersHeaders } from "../protocol/callers-headers.ts";
 import type { MessageProperties } from "../protocol/message.ts";
-import { createTaskHeaders, type TaskBody, type TaskHeaders } from "../protocol/task-message.ts";
+import type { TaskBody, TaskHeaders } from "../protocol/task-message.ts";
 import type { Call } from "./plan.ts";
 import { type Kwargs, mergeOptions, type Options } from "./signature.ts";
 
@@ -16,9 +17,6 @@ export interface RetryChanges {
   /** Further options of `retry()`, which win over all others: `queue`, `priority`, `expires` … */
   readonly options?: Options | undefined;
 }
-
-/** Headers that are rebuilt from options; what a message has beside them is the caller's (protocol 1.1). */
-const rebuilt = new Set([...Object.keys(createTaskHeaders({ task: "", id: "" })), "compression", "redelivered"]);
 
 /**
  * The message of the next try (protocol 5.4): the same call in everything but `retries`, the
@@ -74,21 +72,4 @@ function whereTo(address: RetryChanges["address"]): Options {
   if (address === undefined) return {};
   if (address.exchange === "") return { queue: address.routingKey };
   return { exchange: address.exchange, routing_key: address.routingKey };
-}
-
-/**
- * The caller's own headers, without what brokers say about one delivery (`x-death`,
- * `redelivered`), which is not true of the next, and without tq's own.
- */
-function callersHeaders(headers: Readonly<Record<string, unknown>>): Options {
-  const stamped = headers.stamped_headers;
-  return Object.fromEntries(
-    Object.entries(headers).filter(
-      ([key]) =>
-        !rebuilt.has(key) &&
-        !(Array.isArray(stamped) && stamped.includes(key)) &&
-        !key.startsWith("tq_") &&
-        !/^x-(death$|first-death-|last-death-)/.test(key),
-    ),
-  );
 }

@@ -1,45 +1,10 @@
 import type { Logger } from "../log.ts";
-import type { Embed, TaskMessage } from "../protocol/task-message.ts";
+import { callersHeaders } from "../protocol/callers-headers.ts";
+import type { Embed } from "../protocol/task-message.ts";
 import type { RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
 import type { CurrentRun } from "../task/current.ts";
 import { RetryRequest } from "./classify.ts";
 import type { Job } from "./job.ts";
-
-/** Headers that are Celery's own; what else a message carries is the caller's (protocol 1.1). */
-const ownHeaders = new Set([
-  "lang",
-  "task",
-  "id",
-  "shadow",
-  "eta",
-  "expires",
-  "group",
-  "group_index",
-  "retries",
-  "timelimit",
-  "root_id",
-  "parent_id",
-  "argsrepr",
-  "kwargsrepr",
-  "origin",
-  "ignore_result",
-  "replaced_task_nesting",
-  "stamped_headers",
-  "stamps",
-  "compression",
-]);
-
-/** Headers a caller added, without Celery's own nor what RabbitMQ adds on its way (protocol 1.1). */
-export function userHeaders(headers: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const own: Record<string, unknown> = {};
-  const stamped = headers.stamped_headers as readonly string[] | null | undefined;
-  for (const [key, value] of Object.entries(headers)) {
-    if (ownHeaders.has(key) || key.startsWith("tq_") || stamped?.includes(key)) continue;
-    if (/^x-(death|first-death-|last-death-)/.test(key)) continue;
-    own[key] = value;
-  }
-  return own;
-}
 
 /** Makes the request a task sees out of its message. */
 export function taskRequest(
@@ -85,7 +50,7 @@ export function taskRequest(
     replacedTaskNesting: headers.replaced_task_nesting,
     stamps: headers.stamps,
     stampedHeaders: headers.stamped_headers,
-    headers: userHeaders(headers),
+    headers: callersHeaders(headers),
     get children() {
       return run.children.map((child) => child[0][0]);
     },
@@ -146,5 +111,3 @@ export class RunningTask implements TaskContext {
     throw new RetryRequest(options);
   }
 }
-
-export type { TaskMessage };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
 import { type RemoteError, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError } from "../../src/errors.ts";
-import { brokerKinds } from "../helpers/brokers.ts";
+import { type BrokerKind, brokerKinds } from "../helpers/brokers.ts";
 import { root } from "../helpers/build.ts";
 import { childrenOf, isAlive } from "../helpers/child.ts";
 import { describeWith } from "../helpers/services.ts";
@@ -20,35 +20,36 @@ const linesOf = (file: string): string[] => {
   }
 };
 
+/** A worker on a broker of its own, and a client of it. */
+async function stage(kind: BrokerKind, args: readonly string[]) {
+  const broker = await kind.make();
+  const folder = await temporaryFolder();
+  const worker = startWorker({
+    app: acts,
+    args,
+    env: { ...broker.env, ACTS_QUEUE: broker.queue },
+  });
+  const app = new Tq("client", {
+    broker: broker.env.TQ_BROKER_URL,
+    backend: broker.env.TQ_RESULT_BACKEND,
+    taskDefaultQueue: broker.queue,
+  });
+  const dispose = async (): Promise<void> => {
+    for (const part of [app, worker, folder, broker]) await part[Symbol.asyncDispose]();
+  };
+  try {
+    await worker.ready();
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { worker, app, file: folder.file("marks"), queue: broker.queue, [Symbol.asyncDispose]: dispose };
+}
+
 for (const kind of brokerKinds) {
   describeWith(kind.needs, `a worker on ${kind.name}`, () => {
-    async function stage(args: readonly string[] = []) {
-      const broker = await kind.make();
-      const folder = await temporaryFolder();
-      const worker = startWorker({
-        app: acts,
-        args: ["-c", "2", ...args],
-        env: { ...broker.env, ACTS_QUEUE: broker.queue },
-      });
-      const app = new Tq("client", {
-        broker: broker.env.TQ_BROKER_URL,
-        backend: broker.env.TQ_RESULT_BACKEND,
-        taskDefaultQueue: broker.queue,
-      });
-      const dispose = async (): Promise<void> => {
-        for (const part of [app, worker, folder, broker]) await part[Symbol.asyncDispose]();
-      };
-      try {
-        await worker.ready();
-      } catch (error) {
-        await dispose();
-        throw error;
-      }
-      return { worker, app, file: folder.file("marks"), queue: broker.queue, [Symbol.asyncDispose]: dispose };
-    }
-
     test("TERM finishes what runs, gives back the rest, and exits with 0", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { worker, app, file, queue } = scene;
       for (const name of ["a", "b", "c", "d", "e"]) await app.sendTask("acts.slowLate", [file, name, 1]);
       await until(() => linesOf(file).length >= 2);
@@ -61,7 +62,7 @@ for (const kind of brokerKinds) {
     });
 
     test("QUIT gives back at once what acknowledges late", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { worker, app, file, queue } = scene;
       for (const name of ["a", "b", "c"]) await app.sendTask("acts.slowLate", [file, name, 30]);
       await until(() => linesOf(file).length >= 2);
@@ -72,7 +73,7 @@ for (const kind of brokerKinds) {
     });
 
     test("a child that dies is noticed, recorded and replaced, and an early task is not run again", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { worker, app, file } = scene;
       const result = await app.sendTask("acts.die", [file, "SIGKILL"]);
       const error = await result.get({ timeout: 15, propagate: false });
@@ -91,7 +92,7 @@ for (const kind of brokerKinds) {
     });
 
     test("process.exit in a task is a lost worker too", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { app, file } = scene;
       const error = await (await app.sendTask("acts.dieLate", [file, "exit"])).get({ timeout: 15, propagate: false });
       expect(error).toBeInstanceOf(WorkerLostError);
@@ -100,14 +101,14 @@ for (const kind of brokerKinds) {
     });
 
     test("with rejectOnWorkerLost the task is run again", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { app, file } = scene;
       expect(await (await app.sendTask("acts.dieRequeued", [file])).get({ timeout: 20 })).toBe("survived");
       expect(linesOf(file)).toEqual(["first", "again"]);
     });
 
     test("without acksOnFailure a failed task goes to the dead letters", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { app, queue } = scene;
       const result = await app.sendTask("acts.failDead");
       expect(await result.get({ timeout: 10, propagate: false })).toBeInstanceOf(Error);
@@ -121,7 +122,7 @@ for (const kind of brokerKinds) {
     });
 
     test("an endless loop is gone at its hard limit, and its slot usable again", async () => {
-      await using scene = await stage();
+      await using scene = await stage(kind, ["-c", "2"]);
       const { app } = scene;
       const error = await (await app.sendTask("acts.hang")).get({ timeout: 15, propagate: false });
       expect(error).toBeInstanceOf(TimeLimitExceeded);
@@ -134,18 +135,8 @@ describe("a worker", () => {
   const [kind] = brokerKinds as unknown as [(typeof brokerKinds)[number]];
 
   test("puts what tasks print into its log, marked with who printed it", async () => {
-    await using broker = await kind.make();
-    await using worker = startWorker({
-      app: acts,
-      args: ["-c", "1"],
-      env: { ...broker.env, ACTS_QUEUE: broker.queue },
-    });
-    await using app = new Tq("client", {
-      broker: broker.env.TQ_BROKER_URL,
-      backend: broker.env.TQ_RESULT_BACKEND,
-      taskDefaultQueue: broker.queue,
-    });
-    await worker.ready();
+    await using scene = await stage(kind, ["-c", "1"]);
+    const { worker, app } = scene;
     await (await app.sendTask("acts.print")).get({ timeout: 10 });
     await worker.printed(/WARNING\/ForkPoolWorker-1\] printed by console.log$/);
     await worker.printed(/WARNING\/ForkPoolWorker-1\] written to stderr$/);
@@ -154,18 +145,8 @@ describe("a worker", () => {
   });
 
   test("logs in Celery's words", async () => {
-    await using broker = await kind.make();
-    await using worker = startWorker({
-      app: acts,
-      args: ["-c", "1"],
-      env: { ...broker.env, ACTS_QUEUE: broker.queue },
-    });
-    await using app = new Tq("client", {
-      broker: broker.env.TQ_BROKER_URL,
-      backend: broker.env.TQ_RESULT_BACKEND,
-      taskDefaultQueue: broker.queue,
-    });
-    await worker.ready();
+    await using scene = await stage(kind, ["-c", "1"]);
+    const { worker, app } = scene;
     const result = await app.sendTask("acts.add", [2, 2]);
     await result.get({ timeout: 10 });
     await worker.printed(new RegExp(`INFO/MainProcess\\] Task acts.add\\[${result.id}\\] received$`));
@@ -175,36 +156,16 @@ describe("a worker", () => {
   });
 
   test("aborts a task's signal at its soft limit", async () => {
-    await using broker = await kind.make();
-    await using worker = startWorker({
-      app: acts,
-      args: ["-c", "1"],
-      env: { ...broker.env, ACTS_QUEUE: broker.queue },
-    });
-    await using app = new Tq("client", {
-      broker: broker.env.TQ_BROKER_URL,
-      backend: broker.env.TQ_RESULT_BACKEND,
-      taskDefaultQueue: broker.queue,
-    });
-    await worker.ready();
+    await using scene = await stage(kind, ["-c", "1"]);
+    const { app } = scene;
     expect(await (await app.sendTask("acts.soft")).get({ timeout: 10, propagate: false })).toBeInstanceOf(
       SoftTimeLimitExceeded,
     );
   });
 
   test("replaces a child after --max-tasks-per-child", async () => {
-    await using broker = await kind.make();
-    await using worker = startWorker({
-      app: acts,
-      args: ["-c", "1", "--max-tasks-per-child", "2"],
-      env: { ...broker.env, ACTS_QUEUE: broker.queue },
-    });
-    await using app = new Tq("client", {
-      broker: broker.env.TQ_BROKER_URL,
-      backend: broker.env.TQ_RESULT_BACKEND,
-      taskDefaultQueue: broker.queue,
-    });
-    await worker.ready();
+    await using scene = await stage(kind, ["-c", "1", "--max-tasks-per-child", "2"]);
+    const { app } = scene;
     const pids: unknown[] = [];
     for (let i = 0; i < 4; i += 1) pids.push(await (await app.sendTask("acts.pid")).get({ timeout: 15 }));
     expect(pids[0]).toBe(pids[1]);
@@ -236,18 +197,8 @@ describe("a worker", () => {
   });
 
   test("throws the remote error to the caller, with the remote traceback", async () => {
-    await using broker = await kind.make();
-    await using worker = startWorker({
-      app: acts,
-      args: ["-c", "1"],
-      env: { ...broker.env, ACTS_QUEUE: broker.queue },
-    });
-    await using app = new Tq("client", {
-      broker: broker.env.TQ_BROKER_URL,
-      backend: broker.env.TQ_RESULT_BACKEND,
-      taskDefaultQueue: broker.queue,
-    });
-    await worker.ready();
+    await using scene = await stage(kind, ["-c", "1"]);
+    const { app } = scene;
     const error = await (await app.sendTask("acts.add", [1])).get({ timeout: 10 }).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Error);
     expect((error as RemoteError).message).toBe("add() missing 1 required positional argument: 'y'");
