@@ -422,11 +422,12 @@ describeWith(["amqp", "vhost"], "A subscription to RabbitMQ", () => {
   test("a message with an expiration survives being parked beyond it and keeps the property", async () => {
     const [broker, queue] = [await brokerOf(), queueOf("q")];
     const consumed = await consume(broker, queue);
-    const properties = { expiration: "400", priority: 5, correlation_id: "c1" };
+    // Long enough to be delivered on a busy machine before it expires, shorter than it is parked.
+    const properties = { expiration: "3000", priority: 5, correlation_id: "c1" };
     await broker.publish(messageOf("x", { properties }), { exchange: "q", routingKey: "q", type: "direct" });
     await until(() => consumed.deliveries.length === 1);
-    await consumed.deliveries[0]?.park(new Date(Date.now() + 1_000));
-    await until(() => consumed.deliveries.length === 2);
+    await consumed.deliveries[0]?.park(new Date(Date.now() + 3_500));
+    await until(() => consumed.deliveries.length === 2, { timeout: 20 });
     expect(consumed.deliveries[1]?.message.properties).toMatchObject(properties);
     expect(consumed.deliveries[1]?.address).toEqual({ exchange: "q", routingKey: "q" });
   });
