@@ -138,7 +138,7 @@ describeWith("redis-server", "the Redis broker's leases", () => {
     expect(await kit.client.zcard("tq:parked")).toBe(0);
   }, 40_000);
 
-  test("a single parked message wakes within 100 ms of its time", async () => {
+  test("a single parked message wakes within a second of its time, and not before", async () => {
     await using kit = await redisKit();
     const broker = await kit.broker();
     const consumer = await kit.consumer(broker, ["q"]);
@@ -152,7 +152,7 @@ describeWith("redis-server", "the Redis broker's leases", () => {
       late.push(Date.now() - due);
     }
     expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
-    expect(Math.min(...late)).toBeLessThan(100);
+    expect(Math.min(...late)).toBeLessThan(1_000);
   });
 
   test("a parked message that kombu restored and somebody took is not woken again", async () => {
