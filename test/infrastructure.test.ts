@@ -180,6 +180,14 @@ describe("the proxy", () => {
 });
 
 describeWith("redis-server", "a private Redis", () => {
+  test.runIf(hasProc())("that is forgotten is found, although it writes over its environment", async () => {
+    const watch = watchLeaks();
+    await using server = await freshRedis();
+    expect(watch.leftovers().join()).toContain(`process ${server.pid} (`);
+    await server.stop();
+    await until(() => watch.leftovers().length === 0, { message: "nothing to be left" });
+  });
+
   test("behind a muted proxy does what it is told, and nobody hears of it", async () => {
     await using server = await freshRedis();
     await using proxy = await startProxy(server.url);

@@ -83,7 +83,7 @@ function sweep({ processesWith, killAll }) {
   for (const name of readdirSync(tmpdir())) {
     const pid = /^tq-run-(\d+)-/.exec(name)?.[1];
     if (pid === undefined || existsAsProcess(Number(pid))) continue;
-    killAll(processesWith(`TQ_TEST_RUN=${name}`));
+    killAll(processesWith({ variable: `TQ_TEST_RUN=${name}`, folder: join(tmpdir(), name) }));
     rmSync(join(tmpdir(), name), { recursive: true, force: true });
   }
 }
@@ -156,7 +156,7 @@ async function main() {
     return await runTests(folder, services.env, await jiti.import("./helpers/report.ts"));
   } finally {
     await services?.[Symbol.asyncDispose]();
-    const left = processes.processesWith(`TQ_TEST_RUN=${basename(folder)}`);
+    const left = processes.processesWith({ variable: `TQ_TEST_RUN=${basename(folder)}`, folder });
     if (!interrupted) for (const { pid, command } of left) problem(`left running: process ${pid} (${command})`);
     processes.killAll(left);
     rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });

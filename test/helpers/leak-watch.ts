@@ -33,7 +33,9 @@ export function watchLeaks(): LeakWatch {
   const mark = randomBytes(8).toString("hex");
   process.env.TQ_TEST_FILE = mark;
   const baseline = countResources();
-  const processes = (): FoundProcess[] => processesWith(`TQ_TEST_FILE=${mark}`);
+  const find = (): FoundProcess[] => processesWith({ variable: `TQ_TEST_FILE=${mark}`, parent: process.pid });
+  const before = new Set(find().map(({ pid }) => pid));
+  const processes = (): FoundProcess[] => find().filter(({ pid }) => !before.has(pid));
   const leftovers = (): string[] => {
     const grown = [...countResources()]
       .map(([name, count]) => ({ name, more: count - (baseline.get(name) ?? 0) }))

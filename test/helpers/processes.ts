@@ -1,21 +1,32 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { childrenOf } from "./child.ts";
 
-/** A process found by its environment. */
+/** A process that was found. */
 export interface FoundProcess {
   readonly pid: number;
   readonly command: string;
 }
 
-/**
- * Every live process but this one that has `NAME=value` in the environment it was started with, and
- * so every descendant of whoever set it. Empty on systems without /proc.
- */
-export function processesWith(variable: string): FoundProcess[] {
+/** By what a process is known to be ours; one sign is enough. */
+export interface Signs {
+  /** `NAME=value` in the environment it was started with, which descendants inherit. Redis writes over its own. */
+  readonly variable: string;
+  /** It works in this folder or below. */
+  readonly folder?: string | undefined;
+  /** It is a child of this process. */
+  readonly parent?: number;
+}
+
+/** Every live process but this one that bears one of the signs. Empty on systems without /proc. */
+export function processesWith({ variable, folder, parent }: Signs): FoundProcess[] {
+  const children = new Set(parent === undefined ? [] : childrenOf(parent));
   const found: FoundProcess[] = [];
   for (const pid of pids()) {
     if (pid === process.pid) continue;
     try {
-      if (!readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(variable)) continue;
+      const inherited = readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(variable);
+      const inside = folder !== undefined && `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${folder}/`);
+      if (!inherited && !inside && !children.has(pid)) continue;
       // A zombie has no command line: it has ended and only waits for its parent to notice.
       const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
       if (command !== "") found.push({ pid, command: command.slice(0, 160) });
