@@ -17,10 +17,10 @@ async function tqClient(url) {
   const app = new Tq("bench", { broker: `${url}/0`, backend: `${url}/1` });
   const noop = app.task("bench.noop", (n) => n);
   const times = [];
-  for (let i = 0; i < calls + 50; i += 1) {
+  for (let i = 0; i < calls + 300; i += 1) {
     const begun = performance.now();
     await (await noop.delay(i)).get({ timeout: 10 });
-    if (i >= 50) times.push(performance.now() - begun);
+    if (i >= 300) times.push(performance.now() - begun);
   }
   await app.close();
   return times;
@@ -30,10 +30,10 @@ const celeryClient = `
 import sys, time, json
 from bench_celery import noop
 times = []
-for i in range(${calls} + 50):
+for i in range(${calls} + 300):
     t = time.perf_counter()
     noop.delay(i).get(timeout=10)
-    if i >= 50: times.append((time.perf_counter() - t) * 1000)
+    if i >= 300: times.append((time.perf_counter() - t) * 1000)
 print(json.dumps(times))
 `;
 

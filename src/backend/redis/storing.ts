@@ -7,6 +7,11 @@ const recordsAtOnce = 200;
 const bytesAtOnce = 1 << 20;
 /** Calls under way before results wait to travel together. */
 const callsAtOnce = 2;
+/**
+ * Milliseconds after a call in which results gather for the next one. A result that comes alone
+ * leaves at once; at ten thousand a second, ten leave together, for the price of one write.
+ */
+const gatherMs = 0.5;
 
 interface Waiting {
   readonly key: string;
@@ -24,6 +29,7 @@ export class Storing {
   #waiting: Waiting[] = [];
   #scheduled = false;
   #underWay = 0;
+  #sentAtMs = Number.NEGATIVE_INFINITY;
 
   /** `seconds` a result is kept; 0 is for ever. */
   constructor(link: RedisLink, seconds: number) {
@@ -41,11 +47,15 @@ export class Storing {
   #schedule(): void {
     if (this.#scheduled || this.#underWay >= callsAtOnce) return;
     this.#scheduled = true;
-    process.nextTick(() => {
-      this.#scheduled = false;
-      while (this.#waiting.length > 0 && this.#underWay < callsAtOnce) this.#send(this.#nextBatch());
-    });
+    if (performance.now() - this.#sentAtMs > gatherMs) process.nextTick(this.#sendWaiting);
+    else setTimeout(this.#sendWaiting, 1);
   }
+
+  readonly #sendWaiting = (): void => {
+    this.#scheduled = false;
+    this.#sentAtMs = performance.now();
+    while (this.#waiting.length > 0 && this.#underWay < callsAtOnce) this.#send(this.#nextBatch());
+  };
 
   #nextBatch(): Waiting[] {
     let bytes = 0;

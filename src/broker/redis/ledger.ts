@@ -41,6 +41,9 @@ export interface AckBatch {
   settle(error?: unknown): void;
 }
 
+/** Milliseconds acknowledgements wait for others, unless a take goes out before. */
+const gatherMs = 1;
+
 /** Tags one script call carries. */
 const acksAtOnce = 2_000;
 
@@ -68,6 +71,7 @@ export class Ledger {
   #returns: Record<End, Batch<string>> = { LPUSH: newBatch(), RPUSH: newBatch() };
   #burials: Batch<Burial> = newBatch();
   #scheduled: NodeJS.Immediate | undefined;
+  #soon: NodeJS.Timeout | undefined;
   #inFlight = 0;
   readonly #works = new Set<Promise<void>>();
 
@@ -106,8 +110,11 @@ export class Ledger {
     return new Set([...this.held.keys(), ...this.#acks.items, ...returns, ...told]);
   }
 
+  /** Gathers for a moment: the next take carries it, and under load that one is never far. */
   ack(tag: string): Promise<void> {
-    return this.#add(this.#acks, tag);
+    this.#acks.items.push(tag);
+    this.scheduleSoon();
+    return this.#acks.done.promise;
   }
 
   park(delivery: HeldDelivery, due: Date): Promise<void> {
@@ -137,10 +144,17 @@ export class Ledger {
     this.#scheduled ??= setImmediate(() => this.flush());
   }
 
+  /** Within a millisecond: what is worth little alone waits for company. */
+  scheduleSoon(): void {
+    this.#soon ??= setTimeout(() => this.flush(), gatherMs);
+  }
+
   /** Sends what has gathered, now. */
   flush(): void {
     clearImmediate(this.#scheduled);
+    clearTimeout(this.#soon);
     this.#scheduled = undefined;
+    this.#soon = undefined;
     this.#burials = this.#send(this.#burials, (connection, items) => this.#sendBurials(connection, items));
     this.#parks = this.#send(this.#parks, (connection, items) => this.#sendParks(connection, items));
     for (const end of ["LPUSH", "RPUSH"] as const) {
@@ -186,7 +200,7 @@ export class Ledger {
       .finally(() => {
         this.#inFlight -= 1;
         this.#works.delete(work);
-        if (this.#acks.items.length > 0) this.schedule();
+        if (this.#acks.items.length > 0) this.scheduleSoon();
       });
     this.#works.add(work);
   }
