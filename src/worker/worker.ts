@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { hostname as hostOfThisMachine } from "node:os";
 import type { Tq } from "../app/app.ts";
 import type { Broker, Queue } from "../broker/broker.ts";
@@ -18,7 +19,7 @@ import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
 import { codename, version } from "../version.ts";
-import { banner } from "./banner.ts";
+import { banner, superuserWarning } from "./banner.ts";
 import { Connection } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { Dispatch } from "./dispatch.ts";
@@ -77,8 +78,9 @@ export class Worker {
   async run(): Promise<number> {
     const signals = listenTo(["SIGTERM", "SIGINT", "SIGQUIT"], (signal) => this.#onSignal(signal as "SIGTERM"));
     const reopen = listenTo(["SIGUSR1"], () => this.#logger.reopen());
-    const pidfile = await this.#writePidfile();
+    let pidfile: Pidfile | undefined;
     try {
+      pidfile = await this.#writePidfile();
       await this.#start();
       const exitCode = await this.#ended;
       await this.#stop();
@@ -132,8 +134,8 @@ export class Worker {
     const parts = this.#assemble(broker, queues, concurrency);
     this.#parts = parts;
     if (!options.quiet) this.#printBanner(broker, queues, parts.pool, concurrency);
-    for (const notice of [...app.conf.resolution.warnings, ...app.conf.resolution.notices])
-      this.#logger.warn("%s", notice);
+    const { warnings, notices } = app.conf.resolution;
+    for (const notice of [...warnings, ...notices, ...superuserNotice()]) this.#logger.warn("%s", notice);
     await app.signals.send("workerInit", { hostname: this.hostname });
     const starting = parts.pool.start();
     starting.catch(() => undefined); // awaited below; meanwhile it must not count as unhandled
@@ -299,7 +301,8 @@ export class Worker {
       version: `${version} (${codename})`,
       platform: platformName(),
       now: new Date(),
-      app: this.#app.main,
+      // Celery shows where its app lies in memory; ours is told apart by a number as good.
+      app: `${this.#app.main}:0x${randomBytes(5).toString("hex")}`,
       transport: broker.displayUrl,
       results: this.#app.displayBackend,
       concurrency,
@@ -343,6 +346,16 @@ export class Worker {
       else this.#cold.signal.addEventListener("abort", soon, { once: true });
     });
   }
+}
+
+function superuserNotice(): readonly string[] {
+  const warning = superuserWarning({
+    uid: process.getuid?.(),
+    euid: process.geteuid?.(),
+    gid: process.getgid?.(),
+    egid: process.getegid?.(),
+  });
+  return warning === undefined ? [] : [warning];
 }
 
 interface WorkerParts {
