@@ -9,7 +9,7 @@ export default defineConfig({
     // A fresh process per file: tests look at their own process, its children and its environment.
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     // A test that passes the second time hides a race that users will meet.
     retry: 0,
