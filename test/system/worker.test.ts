@@ -173,6 +173,20 @@ describe("a worker", () => {
     expect(pids[0]).not.toBe(pids[2]);
   });
 
+  test("whose last child is killed while it stops gives back what that child had in hand", async () => {
+    await using scene = await stage(kind, ["-c", "1", "-O", "fast"]);
+    const { worker, app, file, queue } = scene;
+    for (const name of ["a", "b", "c"]) await app.sendTask("acts.slowLate", [file, name, 30]);
+    await until(() => linesOf(file).length === 1);
+    const [child] = childrenOf(worker.pid);
+    process.kill(worker.pid, "SIGTERM");
+    await worker.printed(/Warm shutdown/);
+    process.kill(child as number, "SIGKILL");
+    expect((await worker.exited).code).toBe(0);
+    expect(linesOf(file)).toEqual(["begin a"]);
+    expect(await (await app.broker()).size(queue)).toBe(2);
+  });
+
   test("leaves no child behind when it is killed", async () => {
     await using broker = await kind.make();
     await using worker = startWorker({

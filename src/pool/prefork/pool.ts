@@ -165,7 +165,8 @@ export class PreforkPool implements Pool {
         }
       };
       this.#idle = () => {
-        if (this.#waiting.length > 0 && !signal.aborted) return;
+        // Nobody is started any more: what waits is given back once the last child has gone.
+        if (this.#waiting.length > 0 && this.#slots.size > 0 && !signal.aborted) return;
         if ([...this.#slots].some((slot) => slot.entries.size > 0)) return;
         signal.removeEventListener("abort", cut);
         for (const entry of this.#waiting.splice(0)) this.#resolve(entry, notBegun(null, null), null);
