@@ -70,16 +70,20 @@ export class Bell {
 
   #stop(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#unwatch();
   }
 
   #poll(): void {
-    this.#timer = setTimeout(() => {
+    const timer = setTimeout(() => {
       const version = this.#version();
       if (version !== this.#seen) this.#wake();
+      // Whoever was woken may have stopped listening, or begun anew.
+      if (this.#timer !== timer) return;
       this.#seen = version;
       this.#poll();
     }, this.#pollMs);
+    this.#timer = timer;
   }
 
   #wake(): void {

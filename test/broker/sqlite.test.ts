@@ -291,3 +291,23 @@ test("parking until a date that is none brings the message back at once, not nev
   await taken[0]?.park(new Date(Number.NaN));
   await until(() => taken.length === 2, { timeout: 2 });
 });
+
+test("a subscription closed in the middle of its upkeep leaves no timer running", async () => {
+  await using folder = await temporaryFolder();
+  await using broker = await brokerOn(folder.file("tq.db"), { lease: 0.003, safety_poll: 0.001 });
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  const before = timers();
+  for (let round = 0; round < 150; round += 1) {
+    const subscription = await broker.subscribe({
+      node: "n",
+      prefetch: 1,
+      onDelivery: () => undefined,
+      onLost: () => undefined,
+    });
+    await subscription.consume(work);
+    const begun = performance.now();
+    while (performance.now() - begun < (round % 5) / 2) await new Promise((resolve) => setImmediate(resolve));
+    await subscription.close();
+  }
+  await until(() => timers() <= before, { timeout: 3, message: "the timers of closed subscriptions have ended" });
+});

@@ -35,6 +35,8 @@ export class Keeper {
   #alarm: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
   #checking = false;
+  /** Grows with every start and stop: a round of an earlier shift does not go on in a later one. */
+  #shift = 0;
 
   constructor(db: Sqlite, queries: Queries, options: KeeperOptions) {
     this.#db = db;
@@ -63,10 +65,15 @@ export class Keeper {
     const { lease } = this.#options;
     const renewEveryMs = (lease * 1000) / 3;
     const sweepEveryMs = Math.min(1000, renewEveryMs);
+    // Stopped while a round is under way, it must not begin another; started anew, not two at once.
+    this.#shift += 1;
+    const shift = this.#shift;
     const renewLater = (): void => {
+      if (shift !== this.#shift) return;
       this.#renewal = setTimeout(() => void this.#renew().finally(renewLater), renewEveryMs);
     };
     const sweepLater = (): void => {
+      if (shift !== this.#shift) return;
       this.#sweep = setTimeout(() => void this.#sweepDead().finally(sweepLater), sweepEveryMs);
     };
     this.#stopListening = this.#db.listen(bell, () => void this.#checkParked());
@@ -76,6 +83,7 @@ export class Keeper {
   }
 
   #stop(): void {
+    this.#shift += 1;
     this.#stopListening?.();
     clearTimeout(this.#renewal);
     clearTimeout(this.#sweep);
@@ -94,7 +102,6 @@ export class Keeper {
         }
       }),
     );
-    if (this.#consumers.size === 0) this.#stop();
   }
 
   async #sweepDead(): Promise<void> {
@@ -116,7 +123,6 @@ export class Keeper {
         logger?.info({ node, count }, `Consumer ${node} is gone: ${count} messages go back to their queues`);
       }
     });
-    if (this.#consumers.size === 0) this.#stop();
   }
 
   /** Moves what is due and sets the alarm for what comes next. */
