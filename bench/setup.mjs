@@ -42,11 +42,16 @@ export async function startRedis() {
   };
 }
 
-/** Starts a worker and resolves once it says that it is ready. */
+/** Starts a worker; it may not be ready yet. Throws when a Celery is asked for and none was named. */
 export async function startWorker(kind, url, args = [], env = {}) {
+  if (kind === "celery" && !process.env.TQ_TEST_CELERY) {
+    throw new Error(
+      "TQ_TEST_CELERY must name the bin folder of a virtual environment with Celery 5.6 (see bench/README.md)",
+    );
+  }
   const [command, argv] =
     kind === "celery"
-      ? [join(process.env.TQ_TEST_CELERY ?? "", "celery"), ["-A", "bench_celery", "worker", "-l", "WARNING", ...args]]
+      ? [join(process.env.TQ_TEST_CELERY, "celery"), ["-A", "bench_celery", "worker", "-l", "WARNING", ...args]]
       : [
           process.execPath,
           [join(root, "bin", "tq.js"), "-A", join(apps, "noop.js"), "worker", "-l", "WARNING", ...args],
