@@ -88,6 +88,11 @@ export interface Subscription {
   /** Deliver nothing more; what is unsettled can still be settled. */
   pause(): void;
   resume(): void;
+  /**
+   * Returns deliveries of this flow to where they were in their queues, oldest first in line,
+   * marked redelivered; what is settled already stays so. Pause first, or they come again at once.
+   */
+  giveBack(deliveries: readonly Delivery[]): Promise<void>;
   /** Ends the flow. What is unsettled goes back to its queue, oldest first in line. Idempotent. */
   close(): Promise<void>;
 }

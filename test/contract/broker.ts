@@ -625,6 +625,30 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         expect(consumed.bodies()).toEqual(["m0", "m1", "m2", "m3"]);
       });
 
+      test("what is given back stands at the head of its queue at once, and what is held stays in hand", async () => {
+        const broker = await connect();
+        const queue = newQueue();
+        await fill(broker, queue, 6);
+        const consumed = await consumer(broker, queue, { prefetch: 4 });
+        const [first, second, third, fourth] = await consumed.take(4);
+        consumed.subscription.pause();
+        await second?.ack();
+        await consumed.subscription.giveBack([second, third, fourth].filter((one) => one !== undefined));
+        await until(async () => (await broker.size(queue.name)) === 4, {
+          message: "what was given back to wait again",
+        });
+        await third?.ack();
+        const other = await consumer(broker, queue, { ack: true });
+        await other.take(4);
+        expect(other.bodies()).toEqual(["m2", "m3", "m4", "m5"]);
+        expect(other.deliveries.map(({ redelivered }) => redelivered)).toEqual([true, true, false, false]);
+        await first?.ack();
+        await consumed.subscription.close();
+        expect(consumed.deliveries).toHaveLength(4);
+        await other.subscription.close();
+        expect(await broker.size(queue.name)).toBe(0);
+      });
+
       test("a cancelled queue gives nothing more while others go on", async () => {
         const broker = await connect();
         const [one, two] = [newQueue(), newQueue()];

@@ -1,6 +1,6 @@
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { Message as AmqpMessage } from "amqplib";
-import type { Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
 import { AmqpDelivery, type Settler } from "./delivery.ts";
 import { connectionLost, refused, replyCodeOf, replyCodes, textOf } from "./failures.ts";
@@ -131,6 +131,12 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
     this.#paused = false;
     this.#reconcileSoon();
     this.#handOver();
+  }
+
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    // While the broker takes this for a consumer it would give them to it again.
+    await this.#work;
+    await Promise.all(deliveries.map((delivery) => delivery.reject({ requeue: true })));
   }
 
   close(): Promise<void> {

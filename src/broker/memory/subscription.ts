@@ -65,6 +65,11 @@ export class MemorySubscription implements Subscription {
     this.#wake();
   }
 
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    const entries = deliveries.flatMap((one) => (one instanceof MemoryDelivery ? [one.entry] : []));
+    this.#store.giveBack(entries.filter((entry) => this.#held.delete(entry)));
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -123,12 +128,12 @@ class MemoryDelivery implements Delivery {
   readonly redelivered: boolean;
   readonly damage: string | null;
   readonly lost = false;
-  readonly #entry: Entry;
+  readonly entry: Entry;
   readonly #subscription: MemorySubscription;
   readonly #store: MemoryStore;
 
   constructor(entry: Entry, damage: string | null, subscription: MemorySubscription, store: MemoryStore) {
-    this.#entry = entry;
+    this.entry = entry;
     this.redelivered = entry.redelivered;
     this.damage = damage;
     this.#subscription = subscription;
@@ -136,28 +141,28 @@ class MemoryDelivery implements Delivery {
   }
 
   get message(): Message {
-    return this.#entry.message;
+    return this.entry.message;
   }
 
   get queue(): string {
-    return this.#entry.queue;
+    return this.entry.queue;
   }
 
   get address(): Address {
-    return this.#entry.address;
+    return this.entry.address;
   }
 
   async ack(): Promise<void> {
-    this.#subscription.settle(this.#entry);
+    this.#subscription.settle(this.entry);
   }
 
   async park(due: Date): Promise<void> {
-    if (this.#subscription.settle(this.#entry)) this.#store.park(this.#entry, due.getTime() || Date.now());
+    if (this.#subscription.settle(this.entry)) this.#store.park(this.entry, due.getTime() || Date.now());
   }
 
   async reject(options: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
-    if (!this.#subscription.settle(this.#entry)) return;
-    if (options.requeue) this.#store.requeue(this.#entry);
-    else this.#store.bury(this.#entry, options.reason ?? "rejected", this.#subscription.node);
+    if (!this.#subscription.settle(this.entry)) return;
+    if (options.requeue) this.#store.requeue(this.entry);
+    else this.#store.bury(this.entry, options.reason ?? "rejected", this.#subscription.node);
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
 import { type DecodedEnvelope, decodeEnvelope } from "../../protocol/envelope.ts";
-import type { Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
 import { bytesOfBase64, damageOfSize } from "../damage.ts";
 import type { RedisConnection } from "./connection.ts";
 import { RedisDelivery } from "./delivery.ts";
@@ -129,6 +129,12 @@ export class RedisSubscription implements Subscription {
     this.#state = "open";
     for (const { queue, text } of this.#kept.splice(0)) this.#deliver(queue, text, null);
     this.wake();
+  }
+
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    const mine = deliveries.filter((one): one is RedisDelivery => one instanceof RedisDelivery && one.owner === this);
+    const tags = mine.filter((delivery) => delivery.settle()).map(({ tag }) => tag as string);
+    if (tags.length > 0) await this.#ledger.giveBack(tags, "RPUSH");
   }
 
   close(): Promise<void> {

@@ -206,6 +206,12 @@ export class Queries {
     for (const id of ids) this.#run("UPDATE message SET state = 0 WHERE id = ? AND owner = ? AND state = 1", id, owner);
   }
 
+  /** Returns messages of this owner to their old places, marked redelivered. */
+  giveBackThese(ids: readonly number[], owner: number): void {
+    const text = "UPDATE message SET state = 0, redelivered = 1 WHERE id = ? AND owner = ? AND state = 1";
+    for (const id of ids) this.#run(text, id, owner);
+  }
+
   /** Returns all that this owner holds to its old places, marked redelivered; says how many there were. */
   giveBack(owner: number): number {
     const { changes } = this.#run("UPDATE message SET state = 0, redelivered = 1 WHERE owner = ? AND state = 1", owner);

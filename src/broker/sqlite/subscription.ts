@@ -89,6 +89,20 @@ export class SqliteSubscription implements Subscription {
     this.#refill();
   }
 
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    const ids = deliveries.flatMap((one) =>
+      one instanceof SqliteDelivery && this.#held.delete(one.id) ? [one.id] : [],
+    );
+    if (ids.length === 0 || this.#closing !== undefined) return;
+    const { db, queries, id } = this.#parts;
+    await guard(
+      db.write(() => {
+        queries.giveBackThese(ids, id);
+        db.ring(bell);
+      }),
+    );
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -225,7 +239,7 @@ class SqliteDelivery implements Delivery {
   readonly redelivered: boolean;
   readonly damage: string | null;
   readonly lost = false;
-  readonly #id: number;
+  readonly id: number;
   readonly #size: number;
   readonly #subscription: SqliteSubscription;
 
@@ -236,27 +250,27 @@ class SqliteDelivery implements Delivery {
     this.queue = row.queue;
     this.address = { exchange: row.exchange, routingKey: row.routingKey };
     this.redelivered = row.redelivered;
-    this.#id = row.id;
+    this.id = row.id;
     this.#size = row.size;
     this.#subscription = subscription;
   }
 
   ack(): Promise<void> {
-    return this.#subscription.settle(this.#id, (queries, owner) => queries.ack(this.#id, owner, this.#size));
+    return this.#subscription.settle(this.id, (queries, owner) => queries.ack(this.id, owner, this.#size));
   }
 
   park(due: Date): Promise<void> {
     // A date that is none would be stored as no date at all, and never be due.
     const at = Number.isNaN(due.getTime()) ? Date.now() : due.getTime();
-    return this.#subscription.settle(this.#id, (queries, owner, db) => {
-      if (queries.park(this.#id, owner, at)) db.ring(bell);
+    return this.#subscription.settle(this.id, (queries, owner, db) => {
+      if (queries.park(this.id, owner, at)) db.ring(bell);
     });
   }
 
   reject({ requeue, reason = "rejected" }: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
-    return this.#subscription.settle(this.#id, (queries, owner, db) => {
-      if (!requeue) queries.bury(this.#id, owner, reason, this.#subscription.node, Date.now());
-      else if (queries.requeue(this.#id, owner)) db.ring(bell);
+    return this.#subscription.settle(this.id, (queries, owner, db) => {
+      if (!requeue) queries.bury(this.id, owner, reason, this.#subscription.node, Date.now());
+      else if (queries.requeue(this.id, owner)) db.ring(bell);
     });
   }
 }
