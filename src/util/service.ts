@@ -6,11 +6,15 @@ export interface Service {
   stop(signal: AbortSignal): Promise<void>;
 }
 
-/** Starts each service after the one before it is up; when one fails, those already up are stopped again. */
-export async function startAll(services: readonly Service[]): Promise<void> {
+/**
+ * Starts each service after the one before it is up, until `signal` aborts; when one fails, those
+ * already up are stopped again.
+ */
+export async function startAll(services: readonly Service[], signal?: AbortSignal): Promise<void> {
   const started: Service[] = [];
   try {
     for (const service of services) {
+      if (signal?.aborted) return;
       started.push(service);
       await service.start();
     }

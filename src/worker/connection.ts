@@ -5,11 +5,17 @@ import type { Logger } from "../log.ts";
 import { backoff } from "../util/backoff.ts";
 import type { Service } from "../util/service.ts";
 
+/** Whoever works over the connection: the flow of tasks, the mailbox, the events. */
+export interface ConnectionUser {
+  /** Begins anew, after every connect. Rejecting counts as a lost connection. */
+  subscribe(): Promise<void>;
+}
+
 export interface ConnectionParts {
   readonly broker: Broker;
   readonly logger: Logger;
-  /** After every connect: whoever uses the connection begins anew. Rejecting counts as a lost connection. */
-  readonly onConnected: () => Promise<void>;
+  /** In the order in which they begin. */
+  readonly users: readonly ConnectionUser[];
   readonly retryOnStartup: boolean;
   readonly retry: boolean;
   /** Null or 0: for ever. */
@@ -74,7 +80,7 @@ export class Connection implements Service {
   }
 
   async #establish({ retry, before }: { readonly retry: boolean; readonly before: "start" | "loss" }): Promise<void> {
-    const { broker, logger, maxRetries, onConnected } = this.#parts;
+    const { broker, logger, maxRetries, users } = this.#parts;
     const { signal } = this.#stopping;
     // A broker that takes us in and throws us out again must not be knocked at without a pause.
     if (this.#shortLived > 1) await this.#pause(pauseBefore(this.#shortLived - 2));
@@ -82,7 +88,7 @@ export class Connection implements Service {
       try {
         this.#lostMeanwhile = undefined;
         await broker.connect(signal);
-        await onConnected();
+        for (const user of users) await user.subscribe();
         if (this.#lostMeanwhile) throw connectionLost(this.#lostMeanwhile);
         this.#state = { name: "up", sinceMs: performance.now() };
         logger.info("Connected to %s", broker.displayUrl);

@@ -1,0 +1,187 @@
+import type { Tq } from "../app/app.ts";
+import type { Broker, Queue } from "../broker/broker.ts";
+import { BrokerConnectionError } from "../errors.ts";
+import { FollowUp } from "../execution/follow-up.ts";
+import { Recorder } from "../execution/record.ts";
+import type { RootLogger } from "../log.ts";
+import type { Pool } from "../pool/pool.ts";
+import { normalizeAccept } from "../serialization/registry.ts";
+import type { Service } from "../util/service.ts";
+import { Connection, type ConnectionUser } from "./connection.ts";
+import { Consumer } from "./consumer.ts";
+import { Dispatch } from "./dispatch.ts";
+import { Intake } from "./intake.ts";
+import { Interrupted } from "./interrupted.ts";
+import type { WorkerOptions } from "./options.ts";
+import { ResultKeeper } from "./result-keeper.ts";
+import type { WorkerState } from "./state.ts";
+
+/** What every part of a worker may know of it. */
+export interface WorkerContext {
+  readonly app: Tq;
+  readonly options: WorkerOptions;
+  readonly hostname: string;
+  readonly logger: RootLogger;
+  readonly state: WorkerState;
+  /** Aborts when the worker goes down cold: what runs is given up, nothing is waited for any more. */
+  readonly cold: AbortSignal;
+  /** Tells the worker to stop. */
+  readonly shutdown: (how: "warm" | "cold", exitCode: number) => void;
+}
+
+/** What a worker is made of. */
+export interface Assembly {
+  /** Started in this order, stopped in reverse. */
+  readonly services: readonly Service[];
+  /** Begins what can go on beside the start of the others: children load the app while the broker is connected. */
+  readonly prepare: () => void;
+  readonly broker: Broker;
+  readonly pool: Pool;
+  readonly dispatch: Dispatch;
+  readonly consumer: Consumer;
+  readonly connection: Connection;
+}
+
+/** Seconds a cold shutdown gives results and acknowledgements already on their way. */
+const coldPatience = 2;
+
+/**
+ * Puts a worker together: the only place that knows all its parts. The order of its services is
+ * the order of the shutdown read backwards: the flow of messages stops first, the pool drains while
+ * acknowledgements still go out, and the broker is let go last.
+ */
+export function assemble(
+  context: WorkerContext,
+  { broker, queues, pool }: { readonly broker: Broker; readonly queues: readonly Queue[]; readonly pool: Pool },
+): Assembly {
+  const { app, options, hostname, logger, state, cold } = context;
+  const { settings } = app.conf;
+  const accept = normalizeAccept(settings.acceptContent);
+  const backend = () => app.backend();
+  const results = new ResultKeeper(backend, logger);
+  const recorder = new Recorder({ settings, backend });
+  const followUp = new FollowUp({ settings, backend, sender: app.sender, logger }, recorder);
+  const interrupted = new Interrupted({
+    accept,
+    resultSerializer: settings.resultSerializer,
+    results,
+    followUp,
+    logger,
+  });
+  const onSettleError = (error: unknown): void => {
+    // The message is still the broker's: it comes again, to this worker or another.
+    if (error instanceof BrokerConnectionError) logger.debug("a message could not be settled: %s", error.message);
+    else if (!cold.aborted) logger.error({ err: error }, "a message could not be settled");
+  };
+  const dispatch = new Dispatch({
+    pool,
+    state,
+    hostname,
+    limits: { timeLimit: options.timeLimit ?? null, softTimeLimit: options.softTimeLimit ?? null },
+    results,
+    interrupted,
+    logger,
+    onExpired: (request) => intake.expire(request),
+    onSettleError,
+  });
+  const intake: Intake = new Intake({
+    registry: app.tasks,
+    accept,
+    logger,
+    signals: app.signals,
+    state,
+    interrupted,
+    reserve: (request) => dispatch.reserve(request),
+    onSettleError,
+  });
+  const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
+  const consumer = new Consumer({
+    broker,
+    hostname,
+    queues: () => queues,
+    prefetch: () => pool.size * multiplier,
+    onDelivery: (delivery) => intake.take(delivery),
+    onLost: (error) => {
+      dispatch.dropLost();
+      connection.lost(error);
+    },
+    logger,
+  });
+  /** Subscribe anew after each connect, in this order. */
+  const users: ConnectionUser[] = [consumer];
+  const connection: Connection = new Connection({
+    broker,
+    logger,
+    users,
+    retry: settings.brokerConnectionRetry,
+    retryOnStartup: settings.brokerConnectionRetryOnStartup ?? settings.brokerConnectionRetry,
+    maxRetries: app.conf.isSet("brokerConnectionMaxRetries") ? settings.brokerConnectionMaxRetries : null,
+    onFatal: (error) => {
+      logger.fatal("%s", error.message);
+      context.shutdown("warm", 1);
+    },
+  });
+  // Before the pool hears of it: its deaths are no failures of tasks then.
+  cold.addEventListener("abort", () => dispatch.goCold(), { once: true });
+  const draining = new PoolService(pool, dispatch);
+  const services: Service[] = [
+    {
+      name: "connection",
+      start: () => connection.start(),
+      async stop() {
+        await consumer
+          .close()
+          .catch((error: unknown) => logger.debug("messages go back by themselves: %s", String(error)));
+        await connection.stop();
+      },
+    },
+    draining,
+    {
+      name: "consumer",
+      async start() {}, // flows since the connection is up
+      async stop() {
+        consumer.pause();
+        intake.stop();
+        dispatch.stop();
+      },
+    },
+  ];
+  return { services, prepare: () => draining.prepare(), broker, pool, dispatch, consumer, connection };
+}
+
+/** Drains while the subscription can still be acknowledged; ends when every result is kept and every message settled. */
+class PoolService implements Service {
+  readonly name = "pool";
+  readonly #pool: Pool;
+  readonly #dispatch: Dispatch;
+  #starting: Promise<void> | undefined;
+
+  constructor(pool: Pool, dispatch: Dispatch) {
+    this.#pool = pool;
+    this.#dispatch = dispatch;
+  }
+
+  prepare(): void {
+    this.#starting = this.#pool.start();
+    this.#starting.catch(() => undefined); // awaited by start; meanwhile it must not count as unhandled
+  }
+
+  async start(): Promise<void> {
+    if (this.#starting === undefined) this.prepare();
+    await this.#starting;
+  }
+
+  async stop(cold: AbortSignal): Promise<void> {
+    await this.#pool.stop(cold);
+    await Promise.race([this.#dispatch.settled(), patience(cold)]);
+  }
+}
+
+/** Never ends while the shutdown is warm; soon after it has become cold. */
+function patience(cold: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const soon = (): void => void setTimeout(resolve, coldPatience * 1000).unref();
+    if (cold.aborted) soon();
+    else cold.addEventListener("abort", soon, { once: true });
+  });
+}
