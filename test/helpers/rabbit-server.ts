@@ -148,7 +148,10 @@ async function launch(
   }
 }
 
-/** The port mapper of Erlang leaves its parent's group when it starts; it is told by its own protocol to go. */
+/**
+ * The port mapper of Erlang leaves its parent's group when it starts; it is told by its own protocol
+ * to go. It refuses while it has not noticed yet that the node is gone: told until nobody listens.
+ */
 async function removeEpmd(port: number): Promise<void> {
-  await greet(port, "\x00\x01k");
+  await until(async () => (await greet(port, "\x00\x01k")) === undefined, { message: "epmd to be gone" });
 }

@@ -15,10 +15,6 @@ export const deadLetterQueue = "tq.dead";
 const deadHeader = "tq_dead";
 const maxReason = 8_192;
 const rawBeginning = 1_000;
-/** Milliseconds without a message after which a reading ends: somebody else holds the rest. */
-const quietMs = 1_000;
-/** Bytes that heartbeats and answers to other questions may be. */
-const littleTraffic = 64 * 1_024;
 
 /** What the dead letters need of their broker. */
 export interface DeadLetterLine {
@@ -129,43 +125,16 @@ export class AmqpDeadLetters implements DeadLetters {
     const { channel } = held;
     let removed = 0;
     try {
-      await link.guard(
-        new Promise<void>((resolve, reject) => {
-          let seen = 0;
-          let judged: Promise<void> = Promise.resolve();
-          let quiet: NodeJS.Timeout | undefined;
-          // A large letter is long on its way: while bytes come in, so does it.
-          const wait = (): void => {
-            const before = link.received;
-            const look = (): void => (link.received - before > littleTraffic ? wait() : finish());
-            quiet = setTimeout(look, quietMs);
-          };
-          const finish = (): void => {
-            clearTimeout(quiet);
-            judged.then(resolve, reject);
-          };
-          channel.on("close", () => {
-            clearTimeout(quiet);
-            reject(held.failure ?? new Error("the channel is closed"));
-          });
-          const onMessage = (raw: AmqpMessage | null): void => {
-            if (raw === null) finish();
-            if (raw === null || seen >= count) return;
-            seen += 1;
-            clearTimeout(quiet);
-            judged = judged.then(async () => {
-              if ((await judge(this.#letterOf(raw))) === "keep") return;
-              channel.ack(raw);
-              removed += 1;
-            });
-            judged.catch(finish);
-            if (seen === count) finish();
-            else wait();
-          };
-          wait();
-          channel.consume(deadLetterQueue, onMessage).catch(reject);
-        }),
-      );
+      for (let seen = 0; seen < count; seen += 1) {
+        // Asked for one by one: "there is none" is an answer too, where waiting for a delivery could only guess.
+        const raw = await link.guard(channel.get(deadLetterQueue));
+        if (raw === false) break; // somebody else reads the rest
+        if ((await judge(this.#letterOf(raw))) === "keep") continue;
+        channel.ack(raw);
+        removed += 1;
+      }
+    } catch (error) {
+      throw held.failure ?? error;
     } finally {
       if (held.open) await channel.close().catch(() => undefined);
     }

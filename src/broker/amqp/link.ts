@@ -115,12 +115,6 @@ export class Link {
     return this.failure === null && !this.#closing;
   }
 
-  /** Bytes that have come in so far. */
-  get received(): number {
-    const { stream } = this.#model.connection as unknown as { readonly stream: { readonly bytesRead: number } };
-    return stream.bytesRead;
-  }
-
   /** A channel of one's own. */
   async openChannel(): Promise<LinkChannel> {
     return this.#adopt(() => this.#model.createChannel());
