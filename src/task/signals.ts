@@ -29,7 +29,14 @@ export interface SignalMap {
   taskFailure: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
   taskRetry: { readonly task: string; readonly request: TaskRequest; readonly reason: unknown };
   taskReceived: { readonly task: string; readonly id: string };
-  taskRevoked: { readonly task: string; readonly id: string; readonly terminated: boolean; readonly expired: boolean };
+  /** `signum` is that of the signal a running task was stopped with; null for one that never ran. */
+  taskRevoked: {
+    readonly task: string;
+    readonly id: string;
+    readonly terminated: boolean;
+    readonly signum: number | null;
+    readonly expired: boolean;
+  };
   taskUnknown: { readonly task: string; readonly id: string };
   taskRejected: { readonly id: string | null; readonly reason: string };
   workerInit: { readonly hostname: string };

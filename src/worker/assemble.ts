@@ -14,6 +14,8 @@ import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { WorkerOptions } from "./options.ts";
 import { ResultKeeper } from "./result-keeper.ts";
+import { Revocation } from "./revocation.ts";
+import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
 
 /** What every part of a worker may know of it. */
@@ -40,6 +42,10 @@ export interface Assembly {
   readonly dispatch: Dispatch;
   readonly consumer: Consumer;
   readonly connection: Connection;
+  /** What must not run. */
+  readonly revokes: Revokes;
+  /** Revokes and stops tasks: for the remote control. */
+  readonly revocation: Revocation;
 }
 
 /** Seconds a cold shutdown gives results and acknowledgements already on their way. */
@@ -73,6 +79,16 @@ export function assemble(
     if (error instanceof BrokerConnectionError) logger.debug("a message could not be settled: %s", error.message);
     else if (!cold.aborted) logger.error({ err: error }, "a message could not be settled");
   };
+  const revokes = new Revokes(revokeLimits(process.env));
+  const revocation = new Revocation({
+    revokes,
+    state,
+    pool,
+    interrupted,
+    logger,
+    signals: app.signals,
+    onSettleError,
+  });
   const dispatch = new Dispatch({
     pool,
     state,
@@ -81,16 +97,17 @@ export function assemble(
     results,
     interrupted,
     logger,
-    onExpired: (request) => intake.expire(request),
+    revocation,
     onSettleError,
   });
-  const intake: Intake = new Intake({
+  const intake = new Intake({
     registry: app.tasks,
     accept,
     logger,
     signals: app.signals,
     state,
     interrupted,
+    revocation,
     reserve: (request) => dispatch.reserve(request),
     onSettleError,
   });
@@ -146,7 +163,17 @@ export function assemble(
       },
     },
   ];
-  return { services, prepare: () => draining.prepare(), broker, pool, dispatch, consumer, connection };
+  return {
+    services,
+    prepare: () => draining.prepare(),
+    broker,
+    pool,
+    dispatch,
+    consumer,
+    connection,
+    revokes,
+    revocation,
+  };
 }
 
 /** Drains while the subscription can still be acknowledged; ends when every result is kept and every message settled. */

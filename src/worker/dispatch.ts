@@ -6,6 +6,7 @@ import { legible } from "../util/legible.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { ResultKeeper } from "./result-keeper.ts";
+import type { Revocation } from "./revocation.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
 
@@ -17,7 +18,7 @@ export interface DispatchParts {
   readonly results: ResultKeeper;
   readonly interrupted: Interrupted;
   readonly logger: Logger;
-  readonly onExpired: (request: Request) => void;
+  readonly revocation: Revocation;
   readonly onSettleError: (error: unknown) => void;
 }
 
@@ -42,10 +43,10 @@ export class Dispatch {
 
   reserve(request: Request): void {
     if (this.#stopped) return; // the subscription gives it back
-    if (this.#running < this.#parts.pool.size) return this.#start(request);
     request.phase = { name: "reserved" };
     this.#parts.state.reserved.add(request);
-    this.#queue.push(request);
+    if (this.#running < this.#parts.pool.size) this.#start(request);
+    else this.#queue.push(request);
   }
 
   /** Starts nothing more. What has not begun stays unsettled and goes back with the subscription. */
@@ -64,13 +65,12 @@ export class Dispatch {
 
   /** Waiting requests whose delivery the broker took back are dropped: they come again. */
   dropLost(): void {
-    const kept = this.#queue.slice(this.#head).filter((request) => !request.delivery.lost);
+    const waiting = this.#queue.slice(this.#head);
     this.#queue.length = 0;
     this.#head = 0;
-    this.#parts.state.reserved.clear();
-    for (const request of kept) {
-      this.#queue.push(request);
-      this.#parts.state.reserved.add(request);
+    for (const request of waiting) {
+      if (request.delivery.lost) this.#parts.state.reserved.delete(request);
+      else this.#queue.push(request);
     }
   }
 
@@ -83,7 +83,10 @@ export class Dispatch {
   }
 
   #start(request: Request): void {
-    if (request.expires !== null && request.expires.getTime() < Date.now()) return this.#parts.onExpired(request);
+    if (this.#parts.revocation.stops(request)) {
+      this.#parts.state.reserved.delete(request);
+      return;
+    }
     this.#running += 1;
     void this.#parts.pool
       .run(this.#job(request), (runner) => this.#accepted(request, runner))
@@ -111,16 +114,19 @@ export class Dispatch {
   }
 
   #accepted(request: Request, runner: Runner): void {
-    const { state, onSettleError } = this.#parts;
+    const { state, revocation, onSettleError } = this.#parts;
     request.phase = { name: "active", runner, since: new Date() };
+    state.reserved.delete(request);
     state.active.add(request);
     state.count(request.name);
     if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
+    revocation.accepted(request);
   }
 
   #ended(request: Request, outcome: Outcome, runner: Runner | null): void {
     this.#running -= 1;
     this.#parts.state.active.delete(request);
+    this.#parts.state.reserved.delete(request);
     this.#next();
     if (this.#cold && (outcome.kind === "lost" || outcome.kind === "terminated")) return; // goes back unsettled
     this.#log(request, outcome, runner);
@@ -144,7 +150,6 @@ export class Dispatch {
         this.#queue.splice(0, this.#head);
         this.#head = 0;
       }
-      this.#parts.state.reserved.delete(request);
       this.#start(request);
     }
     if (this.#head === this.#queue.length) {
@@ -221,6 +226,7 @@ export class Dispatch {
       case "time-limit":
         return logger.error("Hard time limit (%ss) exceeded for %s[%s]", outcome.seconds, name, id);
       case "terminated":
+        this.#parts.revocation.terminated(request, outcome.signal);
         return logger.info("Task %s[%s] terminated (%s)", name, id, outcome.signal);
       case "lost": {
         const kept =

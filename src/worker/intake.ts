@@ -13,6 +13,7 @@ import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
+import type { Revocation } from "./revocation.ts";
 import type { WorkerState } from "./state.ts";
 
 export interface IntakeParts {
@@ -22,6 +23,7 @@ export interface IntakeParts {
   readonly signals: Signals;
   readonly state: WorkerState;
   readonly interrupted: Interrupted;
+  readonly revocation: Revocation;
   readonly reserve: (request: Request) => void;
   /** What settling rejects with is a lost connection: the message will come again. */
   readonly onSettleError: (error: unknown) => void;
@@ -62,7 +64,7 @@ export class Intake {
   }
 
   #admit(delivery: Delivery, message: TaskMessage): void {
-    const { registry, logger, signals } = this.#parts;
+    const { registry, logger, signals, revocation } = this.#parts;
     const { headers } = message;
     const task = registry.get(headers.task);
     if (!task) return this.#unknown(delivery, message);
@@ -78,8 +80,8 @@ export class Intake {
       expires,
       phase: { name: "received" },
     };
-    if (expires !== null && expires.getTime() < Date.now()) return this.expire(request);
     logger.info("Task %s[%s] received", request.name, request.id);
+    if (revocation.stops(request)) return;
     if (signals.has("taskReceived")) void signals.send("taskReceived", { task: headers.task, id: headers.id });
     const wait = eta === null ? 0 : eta.getTime() - Date.now();
     if (wait <= 0) return this.#parts.reserve(request);
@@ -107,19 +109,6 @@ export class Intake {
       this.#parts.reserve(request);
     };
     wake();
-  }
-
-  /** Past its `expires`: never run, shown as revoked (protocol 5.1). */
-  expire(request: Request): void {
-    const { interrupted, logger, signals } = this.#parts;
-    logger.info("Discarding revoked task: %s[%s]", request.name, request.id);
-    if (signals.has("taskRevoked")) {
-      void signals.send("taskRevoked", { task: request.name, id: request.id, terminated: false, expired: true });
-    }
-    void interrupted
-      .revoked(request.message, "expired")
-      .then(() => request.delivery.ack())
-      .catch(this.#parts.onSettleError);
   }
 
   #unknown(delivery: Delivery, message: TaskMessage): void {

@@ -8,7 +8,7 @@ import type { Message } from "../protocol/message.ts";
 import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
 import { createTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
-import type { Task } from "../task/task.ts";
+import type { Task, TaskOptions } from "../task/task.ts";
 import { formatIso } from "../util/iso8601.ts";
 import type { ResultKeeper } from "./result-keeper.ts";
 
@@ -25,6 +25,10 @@ export interface InterruptedParts {
  * its size in memory, and a parent, unlike a child, is not replaced when it runs out of that.
  */
 export const mostOpened = 16 * 2 ** 20;
+
+/** Whether an error of this task is to be stored. */
+const keepsErrors = (message: TaskMessage, policy: TaskOptions): boolean =>
+  policy.storeErrorsEvenIfIgnored || !(message.headers.ignore_result ?? policy.ignoreResult);
 
 /**
  * Records the ends nobody else can: a killed, lost, expired or unknown task. Only here does the
@@ -56,17 +60,29 @@ export class Interrupted {
 
   async ended(message: TaskMessage, task: Task, outcome: InterruptedOutcome): Promise<void> {
     const error = encodeError(Interrupted.error(outcome));
-    if (outcome.kind === "terminated") return await this.#revoked(message, error);
-    const ignored =
-      (message.headers.ignore_result ?? task.options.ignoreResult) && !task.options.storeErrorsEvenIfIgnored;
-    if (!ignored) await this.#store(message, "FAILURE", error);
+    if (outcome.kind === "terminated") return await this.#revoked(message, task.options, error);
+    if (keepsErrors(message, task.options)) await this.#store(message, "FAILURE", error);
     // What kills children that open it is not opened here.
     if (outcome.kind === "lost" && outcome.deaths !== undefined) return;
     await this.#parts.followUp.failed(await this.#open(message), error, null);
   }
 
-  async revoked(message: TaskMessage, reason: string): Promise<void> {
-    await this.#revoked(message, encodeError(new TaskRevokedError(reason)));
+  /** A task that never ran because it was revoked or had expired. */
+  async revoked(message: TaskMessage, policy: TaskOptions, reason: string): Promise<void> {
+    await this.#revoked(message, policy, encodeError(new TaskRevokedError(reason)));
+  }
+
+  /** Shows a task of which nothing but its id is known as revoked; `children` is null for want of a request (trap 17). */
+  async markRevoked(id: string): Promise<void> {
+    const meta = createTaskMeta({
+      task_id: id,
+      status: "REVOKED",
+      result: encodeError(new TaskRevokedError("revoked")),
+      traceback: null,
+      children: null,
+      date_done: formatIso(new Date()),
+    });
+    await this.#keep(meta, {});
   }
 
   async notRegistered(message: TaskMessage): Promise<void> {
@@ -89,8 +105,8 @@ export class Interrupted {
     await this.#keep(meta, message.properties);
   }
 
-  async #revoked(message: TaskMessage, error: WireError): Promise<void> {
-    if (message.headers.ignore_result !== true) await this.#store(message, "REVOKED", error);
+  async #revoked(message: TaskMessage, policy: TaskOptions, error: WireError): Promise<void> {
+    if (keepsErrors(message, policy)) await this.#store(message, "REVOKED", error);
     await this.#parts.followUp.revoked(await this.#open(message), error);
   }
 

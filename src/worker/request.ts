@@ -24,4 +24,6 @@ export interface Request {
   readonly policy: TaskOptions;
   readonly expires: Date | null;
   phase: RequestPhase;
+  /** Sentenced while on its way to a child: stopped with this signal as soon as it begins. */
+  terminateWith?: NodeJS.Signals;
 }
