@@ -2,13 +2,14 @@ import { MessageChannel } from "node:worker_threads";
 import type { Command } from "commander";
 import { ImproperlyConfigured } from "../errors.ts";
 import { logLevelNames } from "../log.ts";
+import { type Supervision, takeSupervision } from "../system/supervision.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
 import type { CommandModule } from "./command.ts";
 import { parseConfigArguments } from "./config-arguments.ts";
 import { addOptions, commaSeparated, integer, limit, type OptionSpecs, type OptionValues, oneOf } from "./options.ts";
 import type { Output } from "./output.ts";
-import { openApp, optionsFor } from "./session.ts";
+import { openApp, optionsFor, type Session } from "./session.ts";
 
 const workerGroup = "Worker Options";
 const poolGroup = "Pool Options";
@@ -185,28 +186,44 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     hideArguments(command);
   },
   async run(command, session) {
-    const values = optionsFor(command, options, session);
-    const extra = parseConfigArguments(command.args, "worker");
-    refuseMissing(values);
-    noticeMissing(values, session.output);
-    if (values.umask !== undefined) process.umask(parseUmask(values.umask));
-
-    const { app, spec, overrides } = await openApp(session, {
-      ...extra,
-      ...(session.globals.noColor ? { workerLogColor: false } : {}),
-    });
-    const { Worker } = await import("../worker/worker.ts");
-    const worker = new Worker(app, { ...workerOptions(values, session.globals.quiet), appSpec: spec, overrides });
-    // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
-    const alive = new MessageChannel();
-    alive.port1.ref();
+    // Taken before any of the project's code runs: what that starts is not who we are waited for.
+    const supervision = takeSupervision(session.env);
     try {
-      return await worker.run();
-    } finally {
-      alive.port1.close();
+      return await runWorker(command, session, supervision);
+    } catch (error) {
+      supervision.failed(error instanceof Error ? error.message : String(error));
+      throw error;
     }
   },
 };
+
+async function runWorker(command: Command, session: Session, supervision: Supervision): Promise<number> {
+  const values = optionsFor(command, options, session);
+  const extra = parseConfigArguments(command.args, "worker");
+  refuseMissing(values);
+  noticeMissing(values, session.output);
+  if (values.umask !== undefined) process.umask(parseUmask(values.umask));
+
+  const { app, spec, overrides } = await openApp(session, {
+    ...extra,
+    ...(session.globals.noColor ? { workerLogColor: false } : {}),
+  });
+  const { Worker } = await import("../worker/worker.ts");
+  const worker = new Worker(app, {
+    ...workerOptions(values, session.globals.quiet),
+    appSpec: spec,
+    overrides,
+    supervision,
+  });
+  // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
+  const alive = new MessageChannel();
+  alive.port1.ref();
+  try {
+    return await worker.run();
+  } finally {
+    alive.port1.close();
+  }
+}
 
 function workerOptions(values: Values, quiet: boolean | undefined): WorkerOptions {
   const {

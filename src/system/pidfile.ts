@@ -6,6 +6,7 @@ import {
   readFileSync,
   readlinkSync,
   readSync,
+  renameSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -21,7 +22,7 @@ export interface Pidfile {
 
 /** What a pidfile that is already there says. */
 export type PidfileState =
-  | { readonly kind: "absent" }
+  | { readonly kind: "absent"; readonly pid: null }
   /** Its process is gone, or its id was given to another. */
   | { readonly kind: "stale"; readonly pid: number | null }
   | { readonly kind: "held"; readonly pid: number | null };
@@ -33,10 +34,17 @@ export type PidfileState =
  * once take turns, and one of them gets it. Rejects with a `TqError` of code
  * `TQ_PIDFILE_HELD` when another process has it, and of code `TQ_PIDFILE_INVALID` for a file
  * that is no pidfile or is a symbolic link: such a file is never touched.
+ *
+ * `replaces` is the process this one takes over from: its file is replaced in one step, so that
+ * there is one at any time, although it still runs.
  */
-export async function acquirePidfile(path: string): Promise<Pidfile> {
+export async function acquirePidfile(
+  path: string,
+  { replaces = null }: { readonly replaces?: number | null } = {},
+): Promise<Pidfile> {
   const made = create(path);
   if (made) return made;
+  if (replaces !== null && readPidfile(path).pid === replaces) return takeOver(path);
   if (readPidfile(path).kind === "held") throw held(path);
 
   // Only whoever holds the lock may remove the stale file, after looking at it once more.
@@ -61,7 +69,7 @@ export async function acquirePidfile(path: string): Promise<Pidfile> {
 /** What a pidfile says about its process. Throws `TQ_PIDFILE_INVALID` for anything but a pidfile. */
 export function readPidfile(path: string): PidfileState {
   const file = open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  if (file === undefined) return { kind: "absent" };
+  if (file === undefined) return { kind: "absent", pid: null };
   let text: string;
   let writtenAtMs: number;
   try {
@@ -80,24 +88,46 @@ export function readPidfile(path: string): PidfileState {
   return { kind: isAlive(pid) && !isReused(pid, writtenAtMs) ? "held" : "stale", pid };
 }
 
-/** Undefined when there is a file already. */
-function create(path: string): Pidfile | undefined {
-  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
-  let file: number;
+/** Writes the new file beside the old one and puts it into its place. */
+function takeOver(path: string): Pidfile {
+  const beside = `${path}.${process.pid}`;
+  // Left by a process of our id that did not get to the second step.
   try {
-    file = openSync(path, flags | constants.O_NOFOLLOW, 0o644);
+    unlinkSync(beside);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST") return undefined;
-    const reason = code === "ENOENT" ? `there is no folder ${dirname(path)}` : (error as Error).message;
-    throw new TqError(`Cannot create the pidfile ${path}: ${reason}.`, { cause: error, code: "TQ_PIDFILE_INVALID" });
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw unmade(path, error);
+  }
+  const made = create(beside, path);
+  if (!made) throw held(path);
+  try {
+    renameSync(beside, path);
+  } catch (error) {
+    unlinkSync(beside);
+    throw unmade(path, error);
+  }
+  return made;
+}
+
+/** Makes the file, to be known as `path` later on. Undefined when there is a file already. */
+function create(file: string, path = file): Pidfile | undefined {
+  const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, flags | constants.O_NOFOLLOW, 0o644);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return undefined;
+    throw unmade(path, error);
   }
   let inode: number;
   try {
-    writeSync(file, `${process.pid}\n`);
-    inode = fstatSync(file).ino;
+    writeSync(descriptor, `${process.pid}\n`);
+    inode = fstatSync(descriptor).ino;
+  } catch (error) {
+    // A full disk: an empty file would be in the way of the next start.
+    unlinkSync(file);
+    throw unmade(path, error);
   } finally {
-    closeSync(file);
+    closeSync(descriptor);
   }
   return {
     path,
@@ -177,11 +207,17 @@ function programOf(pid: number): string | undefined {
 }
 
 function held(path: string): TqError {
-  const { pid } = readPidfile(path) as { readonly pid?: number | null };
+  const { pid } = readPidfile(path);
   return new TqError(
     `Pidfile (${path}) already exists.\nSeems we're already running? (pid: ${pid ?? "not written yet"})`,
     { code: "TQ_PIDFILE_HELD" },
   );
+}
+
+function unmade(path: string, error: unknown): TqError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const reason = code === "ENOENT" ? `there is no folder ${dirname(path)}` : message;
+  return new TqError(`Cannot create the pidfile ${path}: ${reason}.`, { cause: error, code: "TQ_PIDFILE_INVALID" });
 }
 
 function invalid(path: string, what: string): TqError {

@@ -1,3 +1,5 @@
+import type { Supervision } from "../system/supervision.ts";
+
 /** What a worker can be told beyond its app's settings; left out means: as the settings say. Durations are seconds. */
 export interface WorkerOptions {
   /** `-A`, as given: children load the app by it. */
@@ -29,6 +31,8 @@ export interface WorkerOptions {
   /** No banner. */
   readonly quiet?: boolean;
   readonly cwd?: string;
+  /** Whoever started this process and waits for it; by default found in the environment. */
+  readonly supervision?: Supervision;
   /** Settings of the command line, for the children too. */
   readonly overrides?: Readonly<Record<string, unknown>>;
 }

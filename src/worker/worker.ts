@@ -12,11 +12,13 @@ import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
+import { takeSupervision } from "../system/supervision.ts";
 import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
 import { banner, superuserWarning } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
+import { endWithSupervisor } from "./leash.ts";
 import type { WorkerOptions } from "./options.ts";
 import { onSignal, type ShutdownPhase } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
@@ -64,11 +66,15 @@ export class Worker {
   async run(): Promise<number> {
     const signals = listenTo(["SIGTERM", "SIGINT", "SIGQUIT"], (signal) => this.#onSignal(signal as "SIGTERM"));
     const reopen = listenTo(["SIGUSR1"], () => this.#logger.reopen());
+    const supervision = this.#options.supervision ?? takeSupervision(process.env);
+    using _leash = endWithSupervisor(supervision, this, this.#logger);
     let pidfile: Pidfile | undefined;
     try {
-      pidfile = await this.#writePidfile();
+      pidfile = await this.#writePidfile(supervision.replaces);
       await this.#start();
+      if (this.#phase === "running") supervision.ready();
       const exitCode = await this.#ended;
+      supervision.stopping();
       await this.#stop();
       return exitCode;
     } catch (error) {
@@ -102,9 +108,11 @@ export class Worker {
     if (step.phase !== this.#phase) this.shutdown(step.phase as "warm" | "cold", step.exitCode);
   }
 
-  async #writePidfile(): Promise<Pidfile | undefined> {
+  async #writePidfile(replaces: number | null): Promise<Pidfile | undefined> {
     const { pidfile } = this.#options;
-    return pidfile ? await acquirePidfile(expandNodename(pidfile, { nodename: this.hostname })) : undefined;
+    return pidfile
+      ? await acquirePidfile(expandNodename(pidfile, { nodename: this.hostname }), { replaces })
+      : undefined;
   }
 
   async #start(): Promise<void> {

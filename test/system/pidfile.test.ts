@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -29,7 +29,7 @@ test("a pidfile holds the id of this process until it is released", async () => 
   expect(readFileSync(path, "utf8")).toBe(`${process.pid}\n`);
   expect(readPidfile(path)).toEqual({ kind: "held", pid: process.pid });
   pidfile.release();
-  expect(readPidfile(path)).toEqual({ kind: "absent" });
+  expect(readPidfile(path)).toEqual({ kind: "absent", pid: null });
   pidfile.release();
 });
 
@@ -98,6 +98,17 @@ test("a symbolic link is not followed, neither to read nor to write", async () =
   writeFileSync(target, "1\n");
   await expect(acquirePidfile(path)).rejects.toThrow(/is a symbolic link/);
   expect(readFileSync(target, "utf8")).toBe("1\n");
+});
+
+test("who takes over from a running process replaces its file in one step, and owns it then", async () => {
+  using other = running();
+  writeFileSync(path, `${other.pid}\n`);
+  await expect(acquirePidfile(path, { replaces: other.pid + 1 })).rejects.toMatchObject({ code: "TQ_PIDFILE_HELD" });
+  const pidfile = await acquirePidfile(path, { replaces: other.pid });
+  expect(readFileSync(path, "utf8")).toBe(`${process.pid}\n`);
+  expect(readdirSync(folder)).toEqual(["w1.pid"]);
+  pidfile.release();
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test("only our own is removed", async () => {
