@@ -15,6 +15,7 @@ import { maskUrl } from "../config/url.ts";
 import { ImproperlyConfigured, InvalidTaskError } from "../errors.ts";
 import { Executor } from "../execution/executor.ts";
 import { type Logger, silentLogger } from "../log.ts";
+import { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
@@ -30,6 +31,7 @@ import type { Task, TaskOptions } from "../task/task.ts";
 import { type CallOptions, wireOptions } from "./call-options.ts";
 import { directContext } from "./direct-context.ts";
 import { EagerSender } from "./eager.ts";
+import { AppEvents } from "./events.ts";
 import { appBrand } from "./load.ts";
 import { ModuleLoader } from "./module-loader.ts";
 import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
@@ -59,6 +61,10 @@ export class Tq implements AsyncDisposable {
   readonly conf: Conf;
   readonly tasks = new TaskRegistry();
   readonly signals = new Signals();
+  /** Orders this process's events among those of others. */
+  readonly clock = new LamportClock();
+  /** Sending and watching monitoring events. */
+  readonly events: AppEvents;
   /** File the app was created in; relative modules of `include` are found from its folder. */
   readonly file: string | null;
   /** The user's own error classes, by name: results rebuild them. */
@@ -86,6 +92,12 @@ export class Tq implements AsyncDisposable {
       environment: settingsFromEnvironment(process.env),
     });
     this.#source = { backend: () => this.backend(), errors: this.errors };
+    this.events = new AppEvents({
+      settings: () => this.conf.settings,
+      clock: this.clock,
+      broker: () => this.broker(),
+      createBroker: () => this.createBroker("read"),
+    });
     this.#sender = new Sender({
       settings: () => this.conf.settings,
       router: () => this.#currentRouter(),
@@ -95,6 +107,7 @@ export class Tq implements AsyncDisposable {
       replyTo: () => this.#replyTo,
       origin: anonNodename(process.pid, hostname()),
       openChord: async (groupId, size) => (await this.backend()).openChord(groupId, size),
+      tellSent: (events) => this.events.tellSent(events),
     });
     for (const task of builtinTasks(this))
       this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
@@ -344,6 +357,7 @@ export class Tq implements AsyncDisposable {
       backend: () => this.backend(),
       sender: options.sender ?? this.#sender,
       signals: this.signals,
+      sendEvent: (hostname, type, fields) => this.events.dispatcher({ hostname }).publish(type, fields),
       logger: options.logger,
     });
   }

@@ -37,5 +37,11 @@ export function directContext(task: Task, args: readonly unknown[], logger: Logg
     headers: {},
     children: [],
   };
-  return new RunningTask({ name: task.name, request: () => request, logger, storeState: async () => undefined });
+  return new RunningTask({
+    name: task.name,
+    request: () => request,
+    logger,
+    storeState: async () => undefined,
+    sendEvent: async () => undefined,
+  });
 }

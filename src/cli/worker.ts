@@ -234,8 +234,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     disablePrefetch: _disablePrefetch,
     withoutGossip: _withoutGossip,
     withoutMingle: _withoutMingle,
-    withoutHeartbeat: _withoutHeartbeat,
-    heartbeatInterval: _heartbeatInterval,
     autoscale: _autoscale,
     beat: _beat,
     scheduleFilename: _scheduleFilename,
@@ -282,8 +280,6 @@ function noticeMissing(values: Values, output: Output): void {
   const given: Readonly<Record<string, boolean>> = {
     "--statedb": values.statedb !== undefined,
     "--disable-prefetch": values.disablePrefetch === true,
-    "--task-events": values.taskEvents === true,
-    "--heartbeat-interval": values.heartbeatInterval !== undefined,
     "--schedule-filename": values.scheduleFilename !== undefined,
     "--scheduler": values.scheduler !== undefined,
     "--executable": values.executable !== undefined,

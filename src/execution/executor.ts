@@ -35,6 +35,8 @@ export interface ExecutorParts {
   readonly backend: () => Promise<ResultBackend>;
   readonly sender: CallSender;
   readonly signals: Signals;
+  /** Sends an event in the name of a node. */
+  readonly sendEvent: (hostname: string, type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
   readonly logger: Logger;
   readonly random?: () => number;
 }
@@ -105,6 +107,7 @@ export class Executor {
       request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run),
       logger: this.#parts.logger,
       storeState: (state, meta) => this.#recorder.state(ready, state, meta),
+      sendEvent: (type, fields) => this.#parts.sendEvent(job.hostname, type, { uuid: headers.id, ...fields }),
     });
     const { signals } = this.#parts;
     const started = performance.now();
@@ -172,8 +175,9 @@ export class Executor {
         const record = await this.#recorder.retry(ready, error, traceback, run.children);
         if (signals.has("taskRetry"))
           await signals.send("taskRetry", { task: task.name, request: context.request, reason });
-        const repr = retryText(verdict.options, reason === null ? null : errorRepr(error));
-        return ["RETRY", { kind: "retry", runtime, repr, traceback, record }];
+        const why = reason === null ? null : errorRepr(error);
+        const repr = retryText(verdict.options, why);
+        return ["RETRY", { kind: "retry", runtime, repr, reason: why ?? "None", traceback, record }];
       }
       case "failure": {
         const error = encodeError(verdict.error);

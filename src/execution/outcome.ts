@@ -27,6 +27,8 @@ export type Completed =
       readonly runtime: number;
       /** As `Retry in 1s: KeyError('x')`. */
       readonly repr: string;
+      /** Why, as `KeyError('x')`; `None` when the task gave no reason. */
+      readonly reason: string;
       readonly traceback: string;
       readonly record: ResultRecord | null;
     }

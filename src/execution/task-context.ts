@@ -62,6 +62,7 @@ export interface RunningTaskParts {
   readonly request: () => TaskRequest;
   readonly logger: Logger;
   readonly storeState: (state: string, meta: unknown) => Promise<void>;
+  readonly sendEvent: (type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
 }
 
 /** The context of one run. Its dearer parts are made when first asked for: most tasks never do. */
@@ -102,6 +103,10 @@ export class RunningTask implements TaskContext {
 
   updateState(state: string, meta: unknown = null): Promise<void> {
     return this.#parts.storeState(state, meta);
+  }
+
+  sendEvent(type: string, fields: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    return this.#parts.sendEvent(type, fields);
   }
 
   retry(options: RetryOptions = {}): never {

@@ -4,3 +4,6 @@ import { arch, release, type } from "node:os";
 export function platformName(): string {
   return `${type()}-${release()}-${arch()}-node-${process.version}`;
 }
+
+/** The operating system's name, after Python's `platform.system()`: `Linux`. */
+export const platformSystem = (): string => type();

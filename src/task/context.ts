@@ -72,6 +72,11 @@ export interface TaskContext {
   /** Stores a state of one's own, such as `PROGRESS`. Resolves when it is kept. */
   updateState(state: string, meta?: unknown): Promise<void>;
   /**
+   * Sends an event of one's own to monitors, whether the worker sends task events or not. `type`
+   * should begin with `task-`. Resolves when the broker has it.
+   */
+  sendEvent(type: string, fields?: Readonly<Record<string, unknown>>): Promise<void>;
+  /**
    * Leaves the task by throwing; the same call runs again later. Write `throw self.retry(…)`,
    * so that the compiler knows the code ends there. When no retries are left it throws
    * `cause`, or `MaxRetriesExceededError`.

@@ -37,6 +37,8 @@ export interface SenderParts {
   /** `gen<pid>@<host>`. */
   readonly origin: string;
   readonly openChord: (groupId: string, size: number) => Promise<void>;
+  /** Sends `task-sent` events; never rejects: a call does not fail for want of its event. */
+  readonly tellSent: (events: readonly Readonly<Record<string, unknown>>[]) => Promise<void>;
   readonly now?: () => Date;
 }
 
@@ -140,6 +142,7 @@ export class Sender implements CallSender {
       [...queues.values()],
       first.policy,
     );
+    if (this.#parts.settings().taskSendSentEvent) await this.#tellSent(prepared);
     if (signals.has("afterTaskPublish")) {
       for (const { publication } of prepared) {
         const headers = publication.message.headers as TaskMessage["headers"];
@@ -148,6 +151,15 @@ export class Sender implements CallSender {
       }
     }
     return prepared.map((one) => one.id);
+  }
+
+  /** Of tasks whose `sendEvents` is off nothing is told. */
+  async #tellSent(prepared: readonly Prepared[]): Promise<void> {
+    const { registry, tellSent } = this.#parts;
+    const told = prepared.filter(
+      ({ publication }) => registry.get(String(publication.message.headers.task))?.options.sendEvents !== false,
+    );
+    if (told.length > 0) await tellSent(told.map(sentEvent));
   }
 
   async #announce(prepared: Prepared): Promise<void> {
@@ -256,6 +268,26 @@ export class Sender implements CallSender {
       policy: policyOf(settings, options),
     };
   }
+}
+
+/** The fields of a `task-sent` event, in Celery's order (protocol 12.3). */
+function sentEvent({ publication, queue }: Prepared): Readonly<Record<string, unknown>> {
+  const { message, address } = publication;
+  const headers = message.headers as TaskMessage["headers"];
+  return {
+    uuid: headers.id,
+    root_id: headers.root_id,
+    parent_id: headers.parent_id,
+    name: headers.task,
+    args: headers.argsrepr,
+    kwargs: headers.kwargsrepr,
+    retries: headers.retries,
+    eta: headers.eta,
+    expires: headers.expires,
+    queue: queue?.name ?? (address.exchange === "" ? address.routingKey : address.exchange),
+    exchange: address.exchange,
+    routing_key: address.routingKey,
+  };
 }
 
 function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>): PublishPolicy {

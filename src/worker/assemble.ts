@@ -1,6 +1,7 @@
 import type { Tq } from "../app/app.ts";
 import type { Broker, Queue } from "../broker/broker.ts";
 import { BrokerConnectionError } from "../errors.ts";
+import { Dispatcher } from "../events/dispatcher.ts";
 import { FollowUp } from "../execution/follow-up.ts";
 import { Recorder } from "../execution/record.ts";
 import type { RootLogger } from "../log.ts";
@@ -10,6 +11,7 @@ import type { Service } from "../util/service.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { Dispatch } from "./dispatch.ts";
+import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { WorkerOptions } from "./options.ts";
@@ -17,6 +19,7 @@ import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
 import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
+import { TaskEvents } from "./task-events.ts";
 
 /** What every part of a worker may know of it. */
 export interface WorkerContext {
@@ -46,6 +49,8 @@ export interface Assembly {
   readonly revokes: Revokes;
   /** Revokes and stops tasks: for the remote control. */
   readonly revocation: Revocation;
+  /** What this node tells monitors and its neighbours. */
+  readonly dispatcher: Dispatcher;
 }
 
 /** Seconds a cold shutdown gives results and acknowledgements already on their way. */
@@ -79,6 +84,19 @@ export function assemble(
     if (error instanceof BrokerConnectionError) logger.debug("a message could not be settled: %s", error.message);
     else if (!cold.aborted) logger.error({ err: error }, "a message could not be settled");
   };
+  const dispatcher = new Dispatcher({
+    broker: () => broker,
+    clock: app.clock,
+    hostname,
+    exchange: settings.eventExchange,
+    serializer: settings.eventSerializer,
+    groups: (options.taskEvents ?? settings.workerSendTaskEvents) ? "all" : ["worker"],
+    onError: (error) => logger.error({ err: error }, "events could not be sent"),
+  });
+  const events = new TaskEvents(dispatcher);
+  const heartbeat = options.withoutHeartbeat
+    ? null
+    : new Heartbeat({ dispatcher, state, interval: options.heartbeatInterval ?? 2 });
   const revokes = new Revokes(revokeLimits(process.env));
   const revocation = new Revocation({
     revokes,
@@ -87,6 +105,7 @@ export function assemble(
     interrupted,
     logger,
     signals: app.signals,
+    events,
     onSettleError,
   });
   const dispatch = new Dispatch({
@@ -96,6 +115,7 @@ export function assemble(
     limits: { timeLimit: options.timeLimit ?? null, softTimeLimit: options.softTimeLimit ?? null },
     results,
     interrupted,
+    events,
     logger,
     revocation,
     onSettleError,
@@ -108,6 +128,7 @@ export function assemble(
     state,
     interrupted,
     revocation,
+    events,
     reserve: (request) => dispatch.reserve(request),
     onSettleError,
   });
@@ -125,7 +146,15 @@ export function assemble(
     logger,
   });
   /** Subscribe anew after each connect, in this order. */
-  const users: ConnectionUser[] = [consumer];
+  const users: ConnectionUser[] = [
+    {
+      async subscribe() {
+        dispatcher.resume();
+        heartbeat?.online();
+      },
+    },
+    consumer,
+  ];
   const connection: Connection = new Connection({
     broker,
     logger,
@@ -152,6 +181,8 @@ export function assemble(
         await connection.stop();
       },
     },
+    { name: "events", async start() {}, stop: (cold) => Promise.race([dispatcher.flush(), patience(cold)]) },
+    ...(heartbeat === null ? [] : [heartbeat]),
     draining,
     {
       name: "consumer",
@@ -173,6 +204,7 @@ export function assemble(
     connection,
     revokes,
     revocation,
+    dispatcher,
   };
 }
 

@@ -9,6 +9,7 @@ import type { ResultKeeper } from "./result-keeper.ts";
 import type { Revocation } from "./revocation.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
+import type { TaskEvents } from "./task-events.ts";
 
 export interface DispatchParts {
   readonly pool: Pool;
@@ -17,6 +18,7 @@ export interface DispatchParts {
   readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
   readonly results: ResultKeeper;
   readonly interrupted: Interrupted;
+  readonly events: TaskEvents;
   readonly logger: Logger;
   readonly revocation: Revocation;
   readonly onSettleError: (error: unknown) => void;
@@ -119,6 +121,7 @@ export class Dispatch {
     state.reserved.delete(request);
     state.active.add(request);
     state.count(request.name);
+    this.#parts.events.started(request);
     if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
     revocation.accepted(request);
   }
@@ -168,6 +171,7 @@ export class Dispatch {
     } else if (isInterrupted(outcome) && settlement !== "requeue") {
       await this.#parts.interrupted.ended(request.message, request.task, outcome);
     }
+    this.#parts.events.ended(request, outcome, settlement);
     if (settlement === "ack") await delivery.ack();
     else if (settlement === "requeue") await delivery.reject({ requeue: true });
     else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });

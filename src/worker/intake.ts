@@ -15,6 +15,7 @@ import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { Revocation } from "./revocation.ts";
 import type { WorkerState } from "./state.ts";
+import type { TaskEvents } from "./task-events.ts";
 
 export interface IntakeParts {
   readonly registry: TaskRegistry;
@@ -24,6 +25,7 @@ export interface IntakeParts {
   readonly state: WorkerState;
   readonly interrupted: Interrupted;
   readonly revocation: Revocation;
+  readonly events: TaskEvents;
   readonly reserve: (request: Request) => void;
   /** What settling rejects with is a lost connection: the message will come again. */
   readonly onSettleError: (error: unknown) => void;
@@ -82,6 +84,7 @@ export class Intake {
     };
     logger.info("Task %s[%s] received", request.name, request.id);
     if (revocation.stops(request)) return;
+    this.#parts.events.received(request);
     if (signals.has("taskReceived")) void signals.send("taskReceived", { task: headers.task, id: headers.id });
     const wait = eta === null ? 0 : eta.getTime() - Date.now();
     if (wait <= 0) return this.#parts.reserve(request);
@@ -125,6 +128,7 @@ export class Intake {
       { queue: delivery.queue, ...delivery.address },
     );
     if (signals.has("taskUnknown")) void signals.send("taskUnknown", { task: headers.task, id: headers.id });
+    this.#parts.events.unknown(headers.id, headers.task);
     this.#bury(delivery, interrupted.notRegistered(message), `NotRegistered: '${legible(headers.task)}'`);
   }
 

@@ -27,6 +27,10 @@ export interface WorkerOptions {
   readonly timeLimit?: number;
   readonly softTimeLimit?: number;
   readonly taskEvents?: boolean;
+  /** No worker-online, worker-heartbeat and worker-offline events. */
+  readonly withoutHeartbeat?: boolean;
+  /** Seconds between two worker-heartbeat events; default 2. */
+  readonly heartbeatInterval?: number;
   readonly pidfile?: string;
   /** No banner. */
   readonly quiet?: boolean;

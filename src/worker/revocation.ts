@@ -7,6 +7,7 @@ import type { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import { type Revokes, type StampedHeaders, stampsOf } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
+import type { TaskEvents } from "./task-events.ts";
 
 export interface RevocationParts {
   readonly revokes: Revokes;
@@ -15,6 +16,7 @@ export interface RevocationParts {
   readonly interrupted: Interrupted;
   readonly logger: Logger;
   readonly signals: Signals;
+  readonly events: TaskEvents;
   readonly onSettleError: (error: unknown) => void;
 }
 
@@ -153,7 +155,8 @@ export class Revocation {
     request: Request,
     how: { readonly terminated: boolean; readonly signum: number | null; readonly expired: boolean },
   ): void {
-    const { signals } = this.#parts;
+    const { signals, events } = this.#parts;
+    events.revoked(request, how);
     if (!signals.has("taskRevoked")) return;
     void signals.send("taskRevoked", { task: request.name, id: request.id, ...how });
   }

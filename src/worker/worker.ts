@@ -194,7 +194,7 @@ export class Worker {
       results: this.#app.displayBackend,
       concurrency,
       pool: pool.kind,
-      taskEvents: this.#options.taskEvents ?? false,
+      taskEvents: this.#options.taskEvents ?? this.#settings.workerSendTaskEvents,
       queues,
       tasks: this.#app.tasks.names({ builtins: true }),
       loglevel: this.#options.loglevel ?? "WARNING",

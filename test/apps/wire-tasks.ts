@@ -193,5 +193,11 @@ export function createWire(environment: WireEnvironment): Wire {
       process.kill(process.pid, "SIGKILL");
     }),
   );
+  keep(
+    app.task("wire.event", { bind: true }, async (self) => {
+      await self.sendEvent("task-custom", { foo: "bar" });
+      return 1;
+    }),
+  );
   return { app, handles };
 }

@@ -203,6 +203,12 @@ def kill_child():
     os.kill(os.getpid(), 9)
 
 
+@app.task(name="wire.event", bind=True)
+def event(self):
+    self.send_event("task-custom", foo="bar")
+    return 1
+
+
 class Tracked(Task):
     """A task class of its own, as Python projects have them."""
 

@@ -9,7 +9,7 @@ const late: AckPolicy = { ...early, acksLate: true };
 const outcomes: Record<string, Outcome> = {
   success: { kind: "success", runtime: 0, result: "1", record: null },
   failure: { kind: "failure", runtime: 0, repr: "E()", traceback: "", expected: false, record: null },
-  retry: { kind: "retry", runtime: 0, repr: "", traceback: "", record: null },
+  retry: { kind: "retry", runtime: 0, repr: "", reason: "None", traceback: "", record: null },
   ignore: { kind: "ignore", runtime: 0 },
   "reject, requeue": { kind: "reject", runtime: 0, requeue: true, reason: "" },
   "reject, dead": { kind: "reject", runtime: 0, requeue: false, reason: "" },

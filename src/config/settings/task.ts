@@ -54,7 +54,7 @@ export const taskSettings = {
   taskRejectOnWorkerLost: setting(nullable(bool), null, "With late acks: requeue when the child running a task dies."),
   taskRemoteTracebacks: notYet(bool, false, "Python's pickled tracebacks in results."),
   taskRoutes: setting(nullable(taskRoutes), null, "Which task goes where: names, globs, expressions, functions."),
-  taskSendSentEvent: notYet(bool, false, "Send a task-sent event with each message.", {
+  taskSendSentEvent: setting(bool, false, "Send a task-sent event with each message.", {
     old: "CELERY_SEND_TASK_SENT_EVENT",
   }),
   taskSerializer: setting(name, "json", "Serializer of task messages.", { old: "CELERY_TASK_SERIALIZER" }),

@@ -51,7 +51,7 @@ export const workerSettings = {
   workerRedirectStdoutsLevel: setting(logLevel, "WARNING", "At this level.", {
     old: "CELERY_REDIRECT_STDOUTS_LEVEL",
   }),
-  workerSendTaskEvents: notYet(bool, false, "Send monitoring events; the flag -E.", { old: "CELERY_SEND_EVENTS" }),
+  workerSendTaskEvents: setting(bool, false, "Send monitoring events; the flag -E.", { old: "CELERY_SEND_EVENTS" }),
   workerStateDb: notYet(nullable(name), null, "File that keeps revoked tasks over restarts."),
   workerTaskLogFormat: setting(
     text,
