@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { asDetached } from "../system/daemonize.ts";
 import { EX_OK } from "../system/exit-codes.ts";
 import { codename, version } from "../version.ts";
 import type { CommandModule } from "./command.ts";
@@ -42,15 +43,17 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   let output = createOutput({ color: !env.NO_COLOR });
   let traceback = isTrue(env.TQ_TRACEBACK);
   let exitCode = EX_OK;
+  const detached = asDetached(env);
 
   const program = createProgram(output.red, async (command, module) => {
     const globals = readOptions(program, globalOptions, env);
     traceback = globals.traceback ?? traceback;
     output = createOutput({ color: globals.noColor !== true });
-    if (globals.workdir !== undefined) enter(program, globals.workdir);
+    // In the background it works where its starter did, which has gone there already.
+    if (globals.workdir !== undefined && !detached) enter(program, globals.workdir);
     if (globals.config !== undefined) env.TQ_CONFIG_MODULE = globals.config;
     if (globals.loader !== undefined) output.notice(`--loader ${globals.loader} is ignored: tq has one loader.`);
-    exitCode = await module.run(command, { env, output, globals });
+    exitCode = await module.run(command, { env, output, globals, detached });
   });
 
   try {

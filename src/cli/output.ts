@@ -2,7 +2,8 @@ import { createInterface } from "node:readline/promises";
 import { CommanderError } from "commander";
 import { AppLoadError, ImproperlyConfigured, OperationalError, TqError } from "../errors.ts";
 import { describeError } from "../log.ts";
-import { EX_CANTCREAT, EX_FAILURE, EX_UNAVAILABLE, EX_USAGE } from "../system/exit-codes.ts";
+import { EX_CANTCREAT, EX_FAILURE, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE } from "../system/exit-codes.ts";
+import { identityCode } from "../system/identity.ts";
 
 /** The terminal, or whatever stands in for it. What programs read goes to stdout, all else to stderr. */
 export interface Output {
@@ -37,8 +38,8 @@ export function createOutput(options: { readonly color: boolean }): Output {
 
 /**
  * Says what went wrong in one message and returns the exit code: 2 for the command line, the
- * settings and the app, 69 when a broker or a result store does not serve, 73 for a pidfile that is held, 1
- * for everything else. A stack is shown only when asked for.
+ * settings and the app, 69 when a broker or a result store does not serve, 73 for a pidfile that is held or
+ * a log that cannot be written, 77 when the user cannot be changed, 1 for everything else. A stack is shown only when asked for.
  */
 export function reportError(error: unknown, output: Output, options: { readonly traceback: boolean }): number {
   // Commander has said it already.
@@ -47,10 +48,17 @@ export function reportError(error: unknown, output: Output, options: { readonly 
     output.notice(describeError(error));
     return exitCodeOf(error);
   }
+  const { text, exitCode } = describeFailure(error);
+  output.notice(`${output.red("Error:")} ${text}`);
+  return exitCode;
+}
+
+/** What an error is in words fit for a terminal, and the exit code that says it to programs. */
+export function describeFailure(error: unknown): { readonly text: string; readonly exitCode: number } {
   const expected = error instanceof TqError || isSystemError(error);
-  output.notice(`${output.red("Error:")} ${messageOf(error, expected)}`);
-  if (!expected) output.notice("Run it again with --traceback (or TQ_TRACEBACK=1) to see where this comes from.");
-  return exitCodeOf(error);
+  const hint = "Run it again with --traceback (or TQ_TRACEBACK=1) to see where this comes from.";
+  const message = messageOf(error, expected);
+  return { text: expected ? message : `${message}\n${hint}`, exitCode: exitCodeOf(error) };
 }
 
 function messageOf(error: unknown, expected: boolean): string {
@@ -63,7 +71,8 @@ function messageOf(error: unknown, expected: boolean): string {
 function exitCodeOf(error: unknown): number {
   if (error instanceof AppLoadError || error instanceof ImproperlyConfigured) return EX_USAGE;
   if (error instanceof OperationalError) return EX_UNAVAILABLE;
-  if (error instanceof TqError && error.code.startsWith("TQ_PIDFILE")) return EX_CANTCREAT;
+  if (error instanceof TqError && error.code === identityCode) return EX_NOPERM;
+  if (error instanceof TqError && /^TQ_(PIDFILE|LOGFILE)/.test(error.code)) return EX_CANTCREAT;
   return EX_FAILURE;
 }
 

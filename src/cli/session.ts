@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Tq } from "../app/app.ts";
+import type { DetachedEnd } from "../system/daemonize.ts";
 import { type OptionSpecs, type OptionValues, readOptions } from "./options.ts";
 import type { Output } from "./output.ts";
 
@@ -40,6 +41,8 @@ export interface Session {
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
   readonly globals: GlobalValues;
+  /** Where to tell how it is doing, for a process that was started to run in the background. */
+  readonly detached?: DetachedEnd | undefined;
 }
 
 /** An app, opened by the command line. */

@@ -2,21 +2,20 @@ import { MessageChannel } from "node:worker_threads";
 import type { Command } from "commander";
 import { ImproperlyConfigured } from "../errors.ts";
 import { logLevelNames } from "../log.ts";
-import { type Supervision, takeSupervision } from "../system/supervision.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
 import type { CommandModule } from "./command.ts";
 import { parseConfigArguments } from "./config-arguments.ts";
+import { daemonOptions, runDaemon } from "./daemon.ts";
 import { addOptions, commaSeparated, integer, limit, type OptionSpecs, type OptionValues, oneOf } from "./options.ts";
 import type { Output } from "./output.ts";
-import { openApp, optionsFor, type Session } from "./session.ts";
+import { optionsFor } from "./session.ts";
 
 const workerGroup = "Worker Options";
 const poolGroup = "Pool Options";
 const queueGroup = "Queue Options";
 const features = "Features";
 const beatGroup = "Embedded Beat Options";
-const daemonGroup = "Daemonization Options";
 
 const pools = ["prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"] as const;
 
@@ -138,32 +137,7 @@ const options = {
   beat: { flags: ["-B", "--beat"], group: beatGroup },
   scheduleFilename: { flags: ["-s", "--schedule-filename", "--schedule"], metavar: "TEXT", group: beatGroup },
   scheduler: { flags: ["--scheduler"], metavar: "TEXT", group: beatGroup },
-  logfile: {
-    flags: ["-f", "--logfile"],
-    metavar: "TEXT",
-    group: daemonGroup,
-    help: "Log destination; defaults to stderr",
-  },
-  pidfile: {
-    flags: ["--pidfile"],
-    metavar: "TEXT",
-    group: daemonGroup,
-    help: "PID file path; defaults to no PID file",
-  },
-  uid: { flags: ["--uid"], metavar: "TEXT", group: daemonGroup, help: "Drops privileges to this user ID" },
-  gid: { flags: ["--gid"], metavar: "TEXT", group: daemonGroup, help: "Drops privileges to this group ID" },
-  umask: {
-    flags: ["--umask"],
-    metavar: "TEXT",
-    group: daemonGroup,
-    help: "Create files and directories with this umask",
-  },
-  executable: {
-    flags: ["--executable"],
-    metavar: "TEXT",
-    group: daemonGroup,
-    help: "Override path to the Node executable",
-  },
+  ...daemonOptions,
 } as const satisfies OptionSpecs;
 
 type Values = OptionValues<typeof options>;
@@ -186,44 +160,36 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     hideArguments(command);
   },
   async run(command, session) {
-    // Taken before any of the project's code runs: what that starts is not who we are waited for.
-    const supervision = takeSupervision(session.env);
-    try {
-      return await runWorker(command, session, supervision);
-    } catch (error) {
-      supervision.failed(error instanceof Error ? error.message : String(error));
-      throw error;
-    }
+    const values = optionsFor(command, options, session);
+    const extra = parseConfigArguments(command.args, "worker");
+    refuseMissing(values);
+    noticeMissing(values, session.output);
+    const { hostname } = values;
+    const flags = { ...extra, ...(session.globals.noColor ? { workerLogColor: false } : {}) };
+    return await runDaemon(
+      { session, command: "worker", values, hostname, flags },
+      async ({ app, spec, overrides }, { logfile, pidfile }, supervision) => {
+        const { Worker } = await import("../worker/worker.ts");
+        const worker = new Worker(app, {
+          ...workerOptions(values, session.globals.quiet),
+          ...(logfile === null ? {} : { logfile }),
+          ...(pidfile === null ? {} : { pidfile }),
+          appSpec: spec,
+          overrides,
+          supervision,
+        });
+        // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
+        const alive = new MessageChannel();
+        alive.port1.ref();
+        try {
+          return await worker.run();
+        } finally {
+          alive.port1.close();
+        }
+      },
+    );
   },
 };
-
-async function runWorker(command: Command, session: Session, supervision: Supervision): Promise<number> {
-  const values = optionsFor(command, options, session);
-  const extra = parseConfigArguments(command.args, "worker");
-  refuseMissing(values);
-  noticeMissing(values, session.output);
-  if (values.umask !== undefined) process.umask(parseUmask(values.umask));
-
-  const { app, spec, overrides } = await openApp(session, {
-    ...extra,
-    ...(session.globals.noColor ? { workerLogColor: false } : {}),
-  });
-  const { Worker } = await import("../worker/worker.ts");
-  const worker = new Worker(app, {
-    ...workerOptions(values, session.globals.quiet),
-    appSpec: spec,
-    overrides,
-    supervision,
-  });
-  // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
-  const alive = new MessageChannel();
-  alive.port1.ref();
-  try {
-    return await worker.run();
-  } finally {
-    alive.port1.close();
-  }
-}
 
 function workerOptions(values: Values, quiet: boolean | undefined): WorkerOptions {
   const {
@@ -257,11 +223,8 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
 /** What cannot be left out without doing something else than was asked for. */
 function refuseMissing(values: Values): void {
   const refusals: readonly (readonly [given: boolean, flag: string, instead: string])[] = [
-    [values.detach === true, "--detach", "run the worker under systemd, or in the background of a shell"],
     [values.autoscale !== undefined, "--autoscale", "give the number of processes with --concurrency"],
     [values.beat === true, "--beat", "run a Celery beat beside the worker; it can send to tq"],
-    [values.uid !== undefined, "--uid", "start the worker as that user, with User= of systemd or with setpriv"],
-    [values.gid !== undefined, "--gid", "start the worker in that group, with Group= of systemd or with setpriv"],
   ];
   for (const [given, flag, instead] of refusals) {
     if (given) throw new ImproperlyConfigured(`${flag} is not there yet in tq ${version}: ${instead}.`);
@@ -282,18 +245,10 @@ function noticeMissing(values: Values, output: Output): void {
     "--disable-prefetch": values.disablePrefetch === true,
     "--schedule-filename": values.scheduleFilename !== undefined,
     "--scheduler": values.scheduler !== undefined,
-    "--executable": values.executable !== undefined,
   };
   for (const [flag, isGiven] of Object.entries(given)) {
     if (isGiven) output.notice(`${flag} has no effect yet in tq ${version}.`);
   }
-}
-
-/** Octal, as everywhere: `022`, `22` and `0o22` are the same. */
-function parseUmask(text: string): number {
-  const digits = /^(?:0o)?([0-7]{1,4})$/.exec(text)?.[1];
-  if (digits === undefined) throw new ImproperlyConfigured(`--umask must be an octal number such as 022, got: ${text}`);
-  return Number.parseInt(digits, 8);
 }
 
 /** The usage line shows the trailing settings; a list of one argument would only take room. */

@@ -43,6 +43,10 @@ export interface SignalMap {
   workerReady: { readonly hostname: string };
   workerShuttingDown: { readonly hostname: string; readonly how: string; readonly exitCode: number };
   workerShutdown: { readonly hostname: string };
+  /** Beat is set up and about to look at its schedule for the first time. */
+  beatInit: { readonly schedule: string };
+  /** The same for a beat inside a worker (`-B`). */
+  beatEmbeddedInit: { readonly schedule: string };
   workerProcessInit: { readonly hostname: string };
   workerProcessShutdown: { readonly hostname: string; readonly pid: number; readonly exitCode: number };
 }

@@ -71,24 +71,3 @@ function listedTasks(names: readonly string[], loglevel: string): readonly strin
   const listed = loglevel === "INFO" ? names.filter((name) => !name.startsWith("celery.")) : [...names];
   return listed.sort();
 }
-
-/**
- * The warning for a worker that runs as root; undefined for any other. Celery refuses to run as
- * root when pickle is accepted; tq's pickle makes plain values only, so a warning is enough.
- */
-export function superuserWarning(ids: {
-  readonly uid: number | undefined;
-  readonly euid: number | undefined;
-  readonly gid: number | undefined;
-  readonly egid: number | undefined;
-}): string | undefined {
-  if (ids.uid !== 0 && ids.euid !== 0) return undefined;
-  return [
-    "You're running the worker with superuser privileges: this is",
-    "absolutely not recommended!",
-    "",
-    "Please run it as a different user.",
-    "",
-    `User information: uid=${ids.uid} euid=${ids.euid} gid=${ids.gid} egid=${ids.egid}`,
-  ].join("\n");
-}

@@ -3,10 +3,12 @@ import { hostname as hostOfThisMachine } from "node:os";
 import type { Tq } from "../app/app.ts";
 import type { Broker, Queue } from "../broker/broker.ts";
 import type { Settings } from "../config/settings.ts";
+import { SecurityError } from "../errors.ts";
 import type { RootLogger } from "../log.ts";
 import { createLogger } from "../log-writer.ts";
 import type { Pool } from "../pool/pool.ts";
 import { expandNodename, nodename } from "../protocol/nodename.ts";
+import { normalizeAccept } from "../serialization/registry.ts";
 import { cpuCount } from "../system/cpu-count.ts";
 import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { platformName } from "../system/platform.ts";
@@ -16,12 +18,13 @@ import { takeSupervision } from "../system/supervision.ts";
 import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
-import { banner, superuserWarning } from "./banner.ts";
+import { banner } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
 import { endWithSupervisor } from "./leash.ts";
 import type { WorkerOptions } from "./options.ts";
 import { onSignal, type ShutdownPhase } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
+import { judgeSuperuser, processIds } from "./superuser.ts";
 
 /**
  * One worker node: takes task messages from its queues, has its pool run them, keeps their
@@ -120,6 +123,8 @@ export class Worker {
     const options = this.#options;
     app.logger = this.#logger;
     setProcessTitle(workerTitle(this.hostname, "MainProcess"));
+    const superuser = judgeSuperuser(processIds(), normalizeAccept(this.#settings.acceptContent), process.env);
+    if (superuser.kind === "refuse") throw new SecurityError(superuser.text);
     await app.loadModules(options.include, options.cwd);
     // Options are completed when first asked for: a mistake in them is told now, not by the first message.
     for (const task of app.tasks) void task.options;
@@ -152,7 +157,8 @@ export class Worker {
     this.#services = assembly.services;
     if (!options.quiet) this.#printBanner(broker, queues, pool, concurrency);
     const { warnings, notices } = app.conf.resolution;
-    for (const notice of [...warnings, ...notices, ...superuserNotice()]) this.#logger.warn("%s", notice);
+    for (const notice of [...warnings, ...notices, ...(superuser.kind === "warn" ? [superuser.text] : [])])
+      this.#logger.warn("%s", notice);
     await app.signals.send("workerInit", { hostname: this.hostname });
     assembly.prepare();
     if (options.purge) await this.#purge(broker, queues);
@@ -209,14 +215,4 @@ export class Worker {
     await this.#app.close();
     await this.#app.signals.send("workerShutdown", { hostname: this.hostname });
   }
-}
-
-function superuserNotice(): readonly string[] {
-  const warning = superuserWarning({
-    uid: process.getuid?.(),
-    euid: process.geteuid?.(),
-    gid: process.getgid?.(),
-    egid: process.getegid?.(),
-  });
-  return warning === undefined ? [] : [warning];
 }

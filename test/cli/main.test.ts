@@ -141,8 +141,6 @@ describe("a command line that cannot be understood ends with code 2 and says why
   });
 
   test.each([
-    ["--detach", [], "--detach is not there yet"],
-    ["--uid", ["nobody"], "--uid is not there yet"],
     ["--autoscale", ["10,0"], "--autoscale is not there yet"],
     ["--beat", [], "--beat is not there yet"],
     ["--pool", ["threads"], "the pool threads is not there yet"],

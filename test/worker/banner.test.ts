@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type BannerFacts, banner, superuserWarning } from "../../src/worker/banner.ts";
+import { type BannerFacts, banner } from "../../src/worker/banner.ts";
 
 const facts: BannerFacts = {
   hostname: "tq@MBP.local",
@@ -62,14 +62,5 @@ test("autoscaling, events and several queues show", () => {
   expect(text).toContain(
     "[queues]\n.> hipri            exchange=celery(direct) key=hipri\n" +
       ".> a.very.long.name.of.a.queue exchange=news(topic) key=a.#\n",
-  );
-});
-
-test("only the superuser is warned", () => {
-  const user = { uid: 1000, euid: 1000, gid: 1000, egid: 1000 };
-  expect(superuserWarning(user)).toBeUndefined();
-  expect(superuserWarning({ uid: undefined, euid: undefined, gid: undefined, egid: undefined })).toBeUndefined();
-  expect(superuserWarning({ ...user, euid: 0 })).toMatch(
-    /superuser privileges[\s\S]*uid=1000 euid=0 gid=1000 egid=1000$/,
   );
 });

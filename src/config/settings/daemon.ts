@@ -1,5 +1,5 @@
 import { integer, name, nullable } from "../parse.ts";
-import { notYet, type Setting } from "../setting.ts";
+import { notYet, type Setting, setting } from "../setting.ts";
 
 type DaemonKey = "Logfile" | "Pidfile" | "Uid" | "Gid" | "Umask" | "Executable";
 
@@ -26,13 +26,15 @@ const umask = {
  */
 export function daemonSettings<const Command extends "worker" | "beat" | "events">(command: Command) {
   const path = nullable(name);
+  // Nothing runs as `events` yet.
+  const make = command === "events" ? notYet : setting;
   return {
-    [`${command}Logfile`]: notYet(path, null, `Log file of ${command}.`),
-    [`${command}Pidfile`]: notYet(path, null, `Pid file of ${command}.`),
-    [`${command}Uid`]: notYet(nullable(identity), null, `User to run ${command} as.`),
-    [`${command}Gid`]: notYet(nullable(identity), null, `Group to run ${command} as.`),
-    [`${command}Umask`]: notYet(nullable(umask), null, `File mode mask of ${command}.`),
-    [`${command}Executable`]: notYet(path, null, `Program that starts ${command} detached.`),
+    [`${command}Logfile`]: make(path, null, `Log file of ${command}.`),
+    [`${command}Pidfile`]: make(path, null, `Pid file of ${command}.`),
+    [`${command}Uid`]: make(nullable(identity), null, `User to run ${command} as.`),
+    [`${command}Gid`]: make(nullable(identity), null, `Group to run ${command} as.`),
+    [`${command}Umask`]: make(nullable(umask), null, `File mode mask of ${command}.`),
+    [`${command}Executable`]: make(path, null, `Program that starts ${command} detached.`),
   } as {
     readonly [Key in `${Command}${DaemonKey}`]: Key extends `${Command}${"Uid" | "Gid" | "Umask"}`
       ? Setting<string | number | null, string | number | null>
