@@ -12,6 +12,9 @@ import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective
 import { settingsFromEnvironment } from "../config/resolve.ts";
 import type { Settings, SettingsInput } from "../config/settings.ts";
 import { maskUrl } from "../config/url.ts";
+import { controlAddresses } from "../control/addresses.ts";
+import { Control } from "../control/control.ts";
+import { Mailbox } from "../control/mailbox.ts";
 import { ImproperlyConfigured, InvalidTaskError } from "../errors.ts";
 import { Executor } from "../execution/executor.ts";
 import { type Logger, silentLogger } from "../log.ts";
@@ -74,6 +77,8 @@ export class Tq implements AsyncDisposable {
   #backend: Promise<ResultBackend> | undefined;
   #router: { readonly settings: Settings; readonly router: Router } | undefined;
   #topology: { readonly settings: Settings; readonly topology: Topology } | undefined;
+  #control: Control | undefined;
+  #mailbox: { readonly settings: Settings; readonly mailbox: Mailbox } | undefined;
   #replyTo = "";
   readonly #sender: Sender;
   readonly #source: ResultSource;
@@ -319,6 +324,38 @@ export class Tq implements AsyncDisposable {
       connectTimeout: settings.brokerConnectionTimeout,
       ...(settings.redisBackendUseSsl ? { useSsl: { ...settings.redisBackendUseSsl } } : {}),
     });
+  }
+
+  /** Steers and asks the workers. */
+  get control(): Control {
+    this.#control ??= new Control({
+      mailbox: () => this.#currentMailbox(),
+      broker: () => this.broker(),
+      purge: () => this.#purge(),
+      warn: (message) => this.#logger.warn("%s", message),
+    });
+    return this.#control;
+  }
+
+  #currentMailbox(): Mailbox {
+    const { settings } = this.conf;
+    if (this.#mailbox === undefined || this.#mailbox.settings !== settings) {
+      const mailbox = new Mailbox({
+        addresses: controlAddresses(settings),
+        node: anonNodename(process.pid, hostname()),
+        serializer: settings.taskSerializer,
+        accept: normalizeAccept(settings.acceptContent),
+      });
+      this.#mailbox = { settings, mailbox };
+    }
+    return this.#mailbox.mailbox;
+  }
+
+  async #purge(): Promise<number> {
+    const broker = await this.broker();
+    let messages = 0;
+    for (const name of this.topology.consumed.keys()) messages += await broker.purge(name);
+    return messages;
   }
 
   /** Where results go, with its password masked: safe to print. */

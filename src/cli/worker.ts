@@ -199,7 +199,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     statedb: _statedb,
     disablePrefetch: _disablePrefetch,
     withoutGossip: _withoutGossip,
-    withoutMingle: _withoutMingle,
     autoscale: _autoscale,
     beat: _beat,
     scheduleFilename: _scheduleFilename,

@@ -10,6 +10,7 @@ import { normalizeAccept } from "../serialization/registry.ts";
 import type { Service } from "../util/service.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
+import { createControl } from "./control/create.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
@@ -145,6 +146,7 @@ export function assemble(
     },
     logger,
   });
+  const control = createControl({ app, hostname, logger, revokes }, { broker, options });
   /** Subscribe anew after each connect, in this order. */
   const users: ConnectionUser[] = [
     {
@@ -154,6 +156,7 @@ export function assemble(
       },
     },
     consumer,
+    ...control.users,
   ];
   const connection: Connection = new Connection({
     broker,
@@ -183,6 +186,7 @@ export function assemble(
     },
     { name: "events", async start() {}, stop: (cold) => Promise.race([dispatcher.flush(), patience(cold)]) },
     ...(heartbeat === null ? [] : [heartbeat]),
+    ...control.services,
     draining,
     {
       name: "consumer",

@@ -31,6 +31,7 @@ export interface WorkerOptions {
   readonly withoutHeartbeat?: boolean;
   /** Seconds between two worker-heartbeat events; default 2. */
   readonly heartbeatInterval?: number;
+  readonly withoutMingle?: boolean;
   readonly pidfile?: string;
   /** No banner. */
   readonly quiet?: boolean;

@@ -1,14 +1,14 @@
 /** `event_*` and `control_*`: watching and steering workers. */
 import { bool, name, seconds, text } from "../parse.ts";
-import { notYet, setting } from "../setting.ts";
+import { setting } from "../setting.ts";
 import { daemonSettings } from "./daemon.ts";
 
 export const monitoringSettings = {
-  controlQueueTtl: notYet(seconds, 300, "Seconds a command waits for its worker."),
-  controlQueueExpires: notYet(seconds, 10, "Seconds until an unused command queue is removed."),
-  controlQueueExclusive: notYet(bool, true, "Command queues belong to one connection."),
-  controlQueueDurable: notYet(bool, false, "Command queues survive a restart of the broker."),
-  controlExchange: notYet(name, "celery", "Beginning of the names of command exchanges."),
+  controlQueueTtl: setting(seconds, 300, "Seconds a command waits for its worker."),
+  controlQueueExpires: setting(seconds, 10, "Seconds until an unused command queue is removed."),
+  controlQueueExclusive: setting(bool, true, "Command queues belong to one connection."),
+  controlQueueDurable: setting(bool, false, "Command queues survive a restart of the broker."),
+  controlExchange: setting(name, "celery", "Beginning of the names of command exchanges."),
   eventQueueExpires: setting(seconds, 60, "Seconds until an unused event queue is removed."),
   eventQueueTtl: setting(seconds, 5, "Seconds an event waits for its monitor."),
   eventQueuePrefix: setting(text, "celeryev", "Beginning of the names of event queues."),

@@ -24,7 +24,7 @@ export const workerSettings = {
   }),
   workerDisableRateLimits: notYet(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
   workerDeduplicateSuccessfulTasks: notYet(bool, false, "Skip redelivered tasks that have already succeeded."),
-  workerEnableRemoteControl: notYet(bool, true, "Listen to inspect and control commands.", {
+  workerEnableRemoteControl: setting(bool, true, "Listen to inspect and control commands.", {
     old: "CELERY_ENABLE_REMOTE_CONTROL",
   }),
   workerHijackRootLogger: notYet(bool, true, "Take over the logging set up before."),
