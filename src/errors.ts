@@ -85,6 +85,16 @@ export class TaskRevokedError extends TaskError {}
 /** A task message that cannot be run: wrong shape, broken eta, arguments that do not fit. */
 export class InvalidTaskError extends TaskError {}
 
+/** Arguments or a result that do not fit the task's schema; `issues` as the schema told them. */
+export class ValidationError extends InvalidTaskError {
+  readonly issues: readonly { readonly message: string }[];
+
+  constructor(message: string, issues: readonly { readonly message: string }[]) {
+    super(message, { code: "TQ_VALIDATION" });
+    this.issues = issues;
+  }
+}
+
 /** A member of a chord's header failed. */
 export class ChordError extends TaskError {}
 

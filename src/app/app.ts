@@ -22,15 +22,19 @@ import { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
+import { BaseTask, handlersOf, type RunnableTask } from "../task/base-task.ts";
 import { builtinTasks } from "../task/builtins.ts";
 import type { TaskContext } from "../task/context.ts";
+import type { TaskHandlers } from "../task/handlers.ts";
 import { bindArguments, declaredParameters, type Parameters, readParameters } from "../task/parameters.ts";
 import { Publisher } from "../task/publisher.ts";
 import { TaskRegistry } from "../task/registry.ts";
 import { createRouter, type Router } from "../task/router.ts";
+import { checkArguments } from "../task/schema.ts";
 import { type CallSender, Sender } from "../task/sender.ts";
 import { Signals } from "../task/signals.ts";
 import type { Task, TaskOptions } from "../task/task.ts";
+import { annotated } from "./annotations.ts";
 import { type CallOptions, wireOptions } from "./call-options.ts";
 import { directContext } from "./direct-context.ts";
 import { EagerSender } from "./eager.ts";
@@ -38,11 +42,14 @@ import { AppEvents } from "./events.ts";
 import { appBrand } from "./load.ts";
 import { ModuleLoader } from "./module-loader.ts";
 import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
-import type { BoundFunction, TaskDefinition, TaskHandle } from "./task-handle.ts";
+import type { TaskDefinition, TaskHandle } from "./task-handle.ts";
+import type { StaticMethodDecorator, TaskMaker } from "./task-maker.ts";
 import { completeOptions } from "./task-options.ts";
 
 /** What the constructor takes: any setting, and short names for the two most used. */
 export interface TqOptions extends SettingsInput {
+  /** Class of all tasks that name no `base`. */
+  readonly taskCls?: new () => BaseTask;
   /** `brokerUrl`; left out, the embedded store. */
   readonly broker?: string | readonly string[];
   /** `resultBackend`. */
@@ -62,6 +69,8 @@ export class Tq implements AsyncDisposable {
   /** Prefix of names made for functions without one. */
   readonly main: string;
   readonly conf: Conf;
+  /** Class of all tasks that name no `base`. */
+  readonly taskCls: new () => BaseTask;
   readonly tasks = new TaskRegistry();
   readonly signals = new Signals();
   /** Orders this process's events among those of others. */
@@ -84,8 +93,9 @@ export class Tq implements AsyncDisposable {
   readonly #source: ResultSource;
 
   constructor(main = "tasks", options: TqOptions = {}) {
-    const { broker, backend, logger, ...settings } = options;
+    const { broker, backend, logger, taskCls = BaseTask, ...settings } = options;
     this.main = main;
+    this.taskCls = taskCls;
     this.file = callerFile();
     this.#logger = logger ?? silentLogger;
     this.conf = createConf({
@@ -120,41 +130,47 @@ export class Tq implements AsyncDisposable {
 
   // ── tasks ──────────────────────────────────────────────────────────────────
 
-  /**
-   * Registers a function as a task workers can run. Name, options, function, in that order;
-   * without a name it is made of the app's and the function's. With `bind: true` the
-   * function's first argument is the running task. A name that is taken keeps its first task.
-   */
-  task<A extends unknown[], R>(fn: (...args: A) => R): TaskHandle<A, R>;
-  task<A extends unknown[], R>(name: string, fn: (...args: A) => R): TaskHandle<A, R>;
-  task<A extends unknown[], R>(
-    options: TaskDefinition & { readonly bind: true },
-    fn: BoundFunction<A, R>,
-  ): TaskHandle<A, R>;
-  task<A extends unknown[], R>(
-    options: TaskDefinition & { readonly bind?: false },
-    fn: (...args: A) => R,
-  ): TaskHandle<A, R>;
-  task<A extends unknown[], R>(
-    name: string,
-    options: TaskDefinition & { readonly bind: true },
-    fn: BoundFunction<A, R>,
-  ): TaskHandle<A, R>;
-  task<A extends unknown[], R>(
-    name: string,
-    options: TaskDefinition & { readonly bind?: false },
-    fn: (...args: A) => R,
-  ): TaskHandle<A, R>;
-  task(...given: readonly unknown[]): TaskHandle<never[], unknown> {
+  /** Registers a function as a task: `app.task("proj.add", { maxRetries: 5 }, (x, y) => x + y)`. */
+  readonly task: TaskMaker = ((...given: readonly unknown[]) => this.#define(given)) as TaskMaker;
+
+  #define(given: readonly unknown[]): TaskHandle<never[], unknown> | StaticMethodDecorator {
     const name = typeof given[0] === "string" ? given[0] : undefined;
     const fn = given.at(-1);
     const options = given.find((part) => typeof part === "object" && part !== null) ?? {};
+    if (given.length === 1 && fn === options) {
+      return ((method: AnyFunction, context: ClassMethodDecoratorContext) => {
+        if (context.static) return this.#register(undefined, method, options as TaskDefinition);
+        throw new ImproperlyConfigured(
+          `only a static method can be a task: a worker has no object to call ${String(context.name)} of`,
+        );
+      }) as unknown as StaticMethodDecorator;
+    }
     if (typeof fn !== "function" || given.length > 3) {
       throw new ImproperlyConfigured(
         'app.task takes a name, options and a function, in that order: app.task("proj.add", { maxRetries: 5 }, (x, y) => …)',
       );
     }
     return this.#register(name, fn as AnyFunction, options as TaskDefinition & { readonly bind?: boolean });
+  }
+
+  /**
+   * Registers a class that is a task by itself: it has a `run`, whose first argument is the running
+   * task. Throws `ImproperlyConfigured` for one without `run` or without a name.
+   */
+  registerTask<A extends unknown[], R>(given: RunnableTask<A, R> | (new () => RunnableTask<A, R>)): TaskHandle<A, R> {
+    const instance = typeof given === "function" ? new given() : given;
+    if (typeof instance.run !== "function") {
+      throw new ImproperlyConfigured(
+        `${instance.constructor.name} has no run(self, …): give it one, or use it as \`base\``,
+      );
+    }
+    const run = (self: TaskContext, ...args: A): R => instance.run(self, ...args);
+    const name = instance.name ?? this.genTaskName(instance.constructor.name, this.main);
+    const parameters = readParameters(instance.run as AnyFunction, 1);
+    return this.#register(name, run as AnyFunction, { bind: true }, parameters, instance) as unknown as TaskHandle<
+      A,
+      R
+    >;
   }
 
   /** Name of a task that was given none: `<main>.<function>`. Override it to name otherwise. */
@@ -167,6 +183,7 @@ export class Tq implements AsyncDisposable {
     fn: AnyFunction,
     definition: TaskDefinition & { readonly bind?: boolean },
     parameters?: Parameters,
+    own?: BaseTask,
   ): TaskHandle<never[], unknown> {
     const { bind = false } = definition;
     const name = givenName ?? definition.name ?? (fn.name === "" ? undefined : this.genTaskName(fn.name, this.main));
@@ -178,23 +195,34 @@ export class Tq implements AsyncDisposable {
     const conf = this.conf;
     let settings: Settings | undefined;
     let complete: TaskOptions | undefined;
+    let handlers: TaskHandlers | undefined;
+    const instance = own ?? new ((definition.base as (new () => BaseTask) | undefined) ?? this.taskCls)();
+    const annotations = (): TaskDefinition => annotated(name, definition, conf.settings.taskAnnotations);
     const task: Task = {
       name,
       get options() {
         const current = conf.settings;
         if (complete === undefined || settings !== current) {
           settings = current;
-          complete = completeOptions(name, definition, bind, current);
+          complete = completeOptions(name, { ...instance.options, ...annotations() }, bind, current);
         }
         return complete;
       },
+      instance,
+      get handlers() {
+        handlers ??= handlersOf(instance, annotations() as TaskHandlers);
+        return handlers;
+      },
+      schemas: definition,
       parameters:
         parameters ?? (definition.params ? declaredParameters(definition.params) : readParameters(fn, bind ? 1 : 0)),
       run: bind
         ? (context, args) => (fn as (...args: unknown[]) => unknown)(context, ...args)
         : (_context, args) => (fn as (...args: unknown[]) => unknown)(...args),
     };
-    return this.#handle(this.tasks.register(task));
+    const kept = this.tasks.register(task);
+    if (kept === task) instance.onBound(this);
+    return this.#handle(kept);
   }
 
   #handle(task: Task): TaskHandle<never[], unknown> {
@@ -264,6 +292,7 @@ export class Tq implements AsyncDisposable {
 
   async #sendMany(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
     const { settings } = this.conf;
+    if (task?.schemas.args) await Promise.all(calls.map((call) => checkCall(task, call)));
     if (settings.taskAlwaysEager && task) return await new EagerSender(this, this.#source).results(calls);
     if (this.#usesReplies(settings)) {
       const backend = await this.backend();
@@ -426,6 +455,12 @@ export class Tq implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** What a worker would refuse is refused here, before it is sent. The values go out as they were given. */
+async function checkCall(task: Task, call: Call): Promise<void> {
+  const { args = [] } = task.schemas;
+  await checkArguments(task.name, args, bindArguments(task.name, task.parameters, call.args, call.kwargs));
 }
 
 function checkArgs(args: readonly unknown[]): readonly unknown[] {

@@ -36,9 +36,15 @@ export function directContext(task: Task, args: readonly unknown[], logger: Logg
     stampedHeaders: null,
     headers: {},
     children: [],
+    properties: {},
+    lang: "js",
+    argsrepr: "",
+    kwargsrepr: "",
+    utc: true,
   };
   return new RunningTask({
     name: task.name,
+    task: task.instance,
     request: () => request,
     logger,
     storeState: async () => undefined,

@@ -93,7 +93,7 @@ export class EagerSender implements CallSender {
     });
     if ("record" in outcome && outcome.record !== null && outcome.kind !== "retry") {
       this.#metas.set(id, await decodeRecord(outcome.record, anyContent));
-      if (this.#app.conf.settings.taskStoreEagerResult) await (await this.#app.backend()).store(outcome.record);
+      if (task.options.storeEagerResult) await (await this.#app.backend()).store(outcome.record);
     }
     return id;
   }

@@ -1,12 +1,20 @@
 import type { SignatureDict } from "../protocol/signature.ts";
+import type { BaseTask } from "../task/base-task.ts";
 import type { RetryOptions, TaskContext } from "../task/context.ts";
-import type { AckPolicy, ErrorClass, Task, TaskOptions } from "../task/task.ts";
+import type { TaskHandlers } from "../task/handlers.ts";
+import type { AckPolicy, ErrorClass, Task, TaskOptions, TaskSchemas } from "../task/task.ts";
 import type { CallOptions } from "./call-options.ts";
 import type { AsyncResult } from "./result.ts";
 
 /** What `app.task` takes beside the function: any option of a task, left out ones from the settings. */
-export interface TaskDefinition extends Partial<Omit<TaskOptions, keyof AckPolicy | "bind">>, Partial<AckPolicy> {
+export interface TaskDefinition<T extends object = object>
+  extends Partial<Omit<TaskOptions, keyof AckPolicy | "bind">>,
+    Partial<AckPolicy>,
+    TaskHandlers<TaskContext<T>>,
+    TaskSchemas {
   readonly name?: string;
+  /** The task's class: handlers, options and state it shares with others of it. Default: the app's `taskCls`. */
+  readonly base?: new () => T & BaseTask;
   /** Both halves of Celery's older `acks_on_failure_or_timeout` at once. */
   readonly acksOnFailureOrTimeout?: boolean;
 }
@@ -36,5 +44,5 @@ export interface TaskHandle<A extends unknown[] = unknown[], R = unknown> {
   signature(args: Leading<A>, options?: CallOptions & { readonly immutable?: boolean }): SignatureDict;
 }
 
-export type BoundFunction<A extends unknown[], R> = (self: TaskContext, ...args: A) => R;
+export type BoundFunction<A extends unknown[], R, T extends object = object> = (self: TaskContext<T>, ...args: A) => R;
 export type { ErrorClass, RetryOptions, TaskContext };

@@ -1,6 +1,7 @@
 import { display } from "../config/censor.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured } from "../errors.ts";
+import { handlerNames } from "../task/handlers.ts";
 import type { TaskOptions } from "../task/task.ts";
 import type { TaskDefinition } from "./task-handle.ts";
 
@@ -12,6 +13,16 @@ const numeric = [
   "resultReprMaxsize",
   "priority",
 ] as const satisfies readonly (keyof TaskOptions)[];
+
+/** What a definition may hold beside options. */
+const otherParts = new Set<string>([
+  "name",
+  "base",
+  "args",
+  "returns",
+  "acksOnFailureOrTimeout",
+  ...handlerNames,
+] satisfies (keyof TaskDefinition)[]);
 
 /** Fills in what a task's definition leaves to the settings, and checks what it says (inventory B.1). */
 export function completeOptions(name: string, given: TaskDefinition, bind: boolean, settings: Settings): TaskOptions {
@@ -43,6 +54,9 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     throws: given.throws ?? [],
     sendEvents: given.sendEvents ?? true,
     resultReprMaxsize: given.resultReprMaxsize ?? 1024,
+    trail: given.trail ?? true,
+    storeEagerResult: given.storeEagerResult ?? settings.taskStoreEagerResult,
+    shadowName: given.shadowName ?? null,
     typing: given.typing ?? true,
     params: given.params ?? null,
     acksLate: given.acksLate ?? settings.taskAcksLate,
@@ -50,9 +64,7 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     acksOnTimeout: given.acksOnTimeout ?? both ?? settings.taskAcksOnTimeout ?? bothByDefault,
     rejectOnWorkerLost: given.rejectOnWorkerLost ?? settings.taskRejectOnWorkerLost ?? false,
   };
-  const unknown = Object.keys(given).filter(
-    (key) => !(key in options) && key !== "name" && key !== "acksOnFailureOrTimeout",
-  );
+  const unknown = Object.keys(given).filter((key) => !(key in options) && !otherParts.has(key));
   if (unknown.length > 0) {
     throw new ImproperlyConfigured(
       `task ${name}: unknown option ${unknown.map((key) => `\`${key}\``).join(", ")}; options are ${Object.keys(options).join(", ")}`,

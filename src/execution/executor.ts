@@ -8,8 +8,10 @@ import type { ResultTuple } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
+import type { HandlerName } from "../task/handlers.ts";
 import { bindArguments } from "../task/parameters.ts";
 import type { TaskRegistry } from "../task/registry.ts";
+import { checkArguments, checkResult } from "../task/schema.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Signals } from "../task/signals.ts";
 import type { Task } from "../task/task.ts";
@@ -66,17 +68,22 @@ export class Executor {
       const task = this.#parts.registry.get(job.message.headers.task);
       if (!task) throw new NotRegistered(job.message.headers.task);
       const decoded = decodeBody(job.message, this.#parts.accept, { maxBytes: this.#parts.settings.workerMaxBodySize });
-      if (!(decoded instanceof Promise)) return this.#bind(job, task, decoded);
-      return decoded.then((value) => this.#bind(job, task, value)).catch((error: unknown) => this.#invalid(job, error));
+      const ready =
+        decoded instanceof Promise
+          ? decoded.then((value) => this.#bind(job, task, value))
+          : this.#bind(job, task, decoded);
+      return ready instanceof Promise ? ready.catch((error: unknown) => this.#invalid(job, error)) : ready;
     } catch (error) {
       return this.#invalid(job, error);
     }
   }
 
-  #bind(job: Job, task: Task, decoded: unknown): Ready {
+  #bind(job: Job, task: Task, decoded: unknown): Ready | Promise<Ready> {
     const body = readTaskBody(decoded, job.message.headers);
-    const bound = bindArguments(task.name, task.parameters, body[0], body[1], task.options.typing);
-    return { kind: "ready", job, task, body, bound };
+    const values = bindArguments(task.name, task.parameters, body[0], body[1], task.options.typing);
+    const bound = task.schemas.args === undefined ? values : checkArguments(task.name, task.schemas.args, values);
+    if (!(bound instanceof Promise)) return { kind: "ready", job, task, body, bound };
+    return bound.then((checked) => ({ kind: "ready", job, task, body, bound: checked }));
   }
 
   async #invalid(job: Job, error: unknown): Promise<Completed> {
@@ -104,12 +111,14 @@ export class Executor {
     const ignoreResult = headers.ignore_result ?? task.options.ignoreResult;
     const context = new RunningTask({
       name: task.name,
+      task: task.instance,
       request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run),
       logger: this.#parts.logger,
       storeState: (state, meta) => this.#recorder.state(ready, state, meta),
       sendEvent: (type, fields) => this.#parts.sendEvent(job.hostname, type, { uuid: headers.id, ...fields }),
     });
     const { signals } = this.#parts;
+    const { handlers } = task;
     const started = performance.now();
     const softTimer = this.#armSoftLimit(job, context);
     let state = "SUCCESS";
@@ -118,22 +127,23 @@ export class Executor {
     try {
       if (task.options.trackStarted && !ignoreResult) await this.#recorder.started(ready);
       if (signals.has("taskPrerun")) await signals.send("taskPrerun", { task: task.name, request: context.request });
+      if (handlers.beforeStart) await currentRun.run(run, handlers.beforeStart, context);
       const returned = currentRun.run(run, call, task, context, bound);
-      const value = isThenable(returned) ? await returned : returned;
+      let value = isThenable(returned) ? await returned : returned;
+      if (task.schemas.returns) value = await checkResult(task.name, task.schemas.returns, value);
       clearTimeout(softTimer);
       shown = value;
       const runtime = (performance.now() - started) / 1000;
       const followed = this.#followUp.afterSuccess(ready, run, value);
       if (followed !== undefined) await followed;
-      const record = embed.chord === null ? this.#recorder.success(ready, value, children, false) : null;
+      const record =
+        embed.chord === null ? this.#recorder.success(ready, value, task.options.trail ? children : [], false) : null;
       outcome = {
         kind: "success",
         runtime,
         result: pythonRepr(value, { maxLength: task.options.resultReprMaxsize }),
         record: record instanceof Promise ? await record : record,
       };
-      if (signals.has("taskSuccess"))
-        await signals.send("taskSuccess", { task: task.name, request: context.request, result: value });
     } catch (thrown) {
       clearTimeout(softTimer);
       const runtime = (performance.now() - started) / 1000;
@@ -142,10 +152,35 @@ export class Executor {
       shown = thrown;
       [state, outcome] = await this.#conclude(ready, run, context, verdict, runtime);
     }
+    if (outcome.kind === "success") {
+      // Whoever is told of a success may look at the result: it is stored first (inventory B73).
+      if (handlers.onSuccess || handlers.afterReturn || signals.has("taskSuccess"))
+        outcome = { ...outcome, record: await this.#recorder.keep(outcome.record) };
+      if (handlers.onSuccess) await this.#handle("onSuccess", run, handlers.onSuccess, context, shown);
+      if (signals.has("taskSuccess"))
+        await signals.send("taskSuccess", { task: task.name, request: context.request, result: shown });
+    }
+    if (handlers.afterReturn && (outcome.kind === "success" || outcome.kind === "failure"))
+      await this.#handle("afterReturn", run, handlers.afterReturn, context, state, shown);
     if (signals.has("taskPostrun")) {
       await signals.send("taskPostrun", { task: task.name, request: context.request, state, result: shown });
     }
     return outcome;
+  }
+
+  /** A handler's own mistake is told, and changes nothing: the task has ended as it has. */
+  async #handle<Rest extends readonly unknown[]>(
+    name: HandlerName,
+    run: CurrentRun,
+    handler: (self: TaskContext, ...rest: Rest) => unknown,
+    context: TaskContext,
+    ...rest: Rest
+  ): Promise<void> {
+    try {
+      await currentRun.run(run, handler, context, ...rest);
+    } catch (error) {
+      this.#parts.logger.error({ err: error }, "%s of task %s[%s] failed", name, context.name, context.request.id);
+    }
   }
 
   async #conclude(
@@ -172,7 +207,11 @@ export class Executor {
         const reason = verdict.reason ?? null;
         const traceback = formatTraceback(reason);
         const error = encodeError(reason ?? new Error(retryText(verdict.options, null)));
-        const record = await this.#recorder.retry(ready, error, traceback, run.children);
+        let record = await this.#recorder.retry(ready, error, traceback, run.children);
+        if (task.handlers.onRetry) {
+          record = await this.#recorder.keep(record);
+          await this.#handle("onRetry", run, task.handlers.onRetry, context, reason, traceback);
+        }
         if (signals.has("taskRetry"))
           await signals.send("taskRetry", { task: task.name, request: context.request, reason });
         const why = reason === null ? null : errorRepr(error);
@@ -182,7 +221,11 @@ export class Executor {
       case "failure": {
         const error = encodeError(verdict.error);
         const traceback = formatTraceback(verdict.error);
-        const record = await this.#followUp.afterFailure(ready, run, context, verdict.error, error, traceback);
+        let record = await this.#followUp.afterFailure(ready, run, context, verdict.error, error, traceback);
+        if (task.handlers.onFailure) {
+          record = await this.#recorder.keep(record);
+          await this.#handle("onFailure", run, task.handlers.onFailure, context, verdict.error, traceback);
+        }
         if (signals.has("taskFailure"))
           await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
         return [

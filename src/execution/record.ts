@@ -7,6 +7,7 @@ import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { formatIso } from "../util/iso8601.ts";
 import type { Job } from "./job.ts";
 import type { Ready } from "./ready.ts";
+import { untilStored } from "./until-stored.ts";
 
 export interface RecorderParts {
   readonly settings: Settings;
@@ -80,7 +81,8 @@ export class Recorder {
 
   /** A state of the task's own, such as PROGRESS. */
   async state(ready: Ready, state: string, meta: unknown): Promise<void> {
-    await this.#storeNow(this.#encode(ready.job, ready.body, state, meta, null, []));
+    const record = await this.#encode(ready.job, ready.body, state, meta, null, []);
+    await (await this.#parts.backend()).store(record);
   }
 
   /**
@@ -108,9 +110,13 @@ export class Recorder {
   }
 
   async #storeNow(record: ResultRecord | Promise<ResultRecord>): Promise<null> {
-    const encoded = await record;
-    await (await this.#parts.backend()).store(encoded);
+    await untilStored(this.#parts.backend, await record);
     return null;
+  }
+
+  /** Stores a record now that would have gone with its outcome; null, as nothing is left to store. */
+  async keep(record: ResultRecord | null): Promise<null> {
+    return record === null ? null : await this.#storeNow(record);
   }
 
   #encode(

@@ -54,11 +54,17 @@ export function taskRequest(
     get children() {
       return run.children.map((child) => child[0][0]);
     },
+    properties: { ...properties },
+    lang: headers.lang,
+    argsrepr: headers.argsrepr,
+    kwargsrepr: headers.kwargsrepr,
+    utc: true,
   };
 }
 
 export interface RunningTaskParts {
   readonly name: string;
+  readonly task: object;
   readonly request: () => TaskRequest;
   readonly logger: Logger;
   readonly storeState: (state: string, meta: unknown) => Promise<void>;
@@ -78,6 +84,10 @@ export class RunningTask implements TaskContext {
 
   get name(): string {
     return this.#parts.name;
+  }
+
+  get task(): object {
+    return this.#parts.task;
   }
 
   get request(): TaskRequest {

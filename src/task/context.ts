@@ -44,6 +44,13 @@ export interface TaskRequest {
   readonly headers: Readonly<Record<string, unknown>>;
   /** Ids of the calls this task has made so far. */
   readonly children: readonly string[];
+  /** Message properties under their wire names. */
+  readonly properties: Readonly<Record<string, unknown>>;
+  /** Language of the sender: `py`, `js`. */
+  readonly lang: string;
+  readonly argsrepr: string;
+  readonly kwargsrepr: string;
+  readonly utc: boolean;
 }
 
 export interface RetryOptions {
@@ -62,8 +69,10 @@ export interface RetryOptions {
 }
 
 /** What a running task sees: the first argument of a function registered with `bind: true`. */
-export interface TaskContext {
+export interface TaskContext<T extends object = object> {
   readonly name: string;
+  /** The task's own object, one for each process: of its class, where `base` names one. */
+  readonly task: T;
   readonly request: TaskRequest;
   /** Aborts at the soft time limit, on a revoke, and when the worker shuts down cold. */
   readonly signal: AbortSignal;

@@ -217,7 +217,7 @@ export class Sender implements CallSender {
       ...createTaskHeaders({
         task: call.task,
         id,
-        shadow: text(options.shadow),
+        shadow: text(options.shadow) ?? text(task?.options.shadowName?.(call.args, call.kwargs)),
         eta: eta === null ? null : formatIso(eta),
         expires: expires === null ? null : formatIso(expires),
         group: text(options.group_id),

@@ -1,5 +1,7 @@
 import type { TaskContext } from "./context.ts";
+import type { TaskHandlers } from "./handlers.ts";
 import type { Parameters } from "./parameters.ts";
+import type { ArgsSchema, Schema } from "./schema.ts";
 
 /** A class of errors, as `throws` and `autoretryFor` list them. */
 export type ErrorClass = abstract new (...args: never[]) => Error;
@@ -47,6 +49,14 @@ export interface TaskOptions extends AckPolicy {
   /** Expected errors: a failure all the same, but logged without traceback. */
   readonly throws: readonly ErrorClass[];
   readonly sendEvents: boolean;
+  /** Whether calls made by a run are listed among the children of its result. */
+  readonly trail: boolean;
+  /** Store results of eager runs too. */
+  readonly storeEagerResult: boolean;
+  /** Name to show in logs and monitors instead of the task's, made of a call; null for the task's own. */
+  readonly shadowName:
+    | ((args: readonly unknown[], kwargs: Readonly<Record<string, unknown>>) => string | null | undefined)
+    | null;
   readonly resultReprMaxsize: number;
   /** Check a call's arguments against the function's parameters before sending and before running. */
   readonly typing: boolean;
@@ -54,10 +64,21 @@ export interface TaskOptions extends AckPolicy {
   readonly params: readonly string[] | null;
 }
 
+/** What a task's arguments and result must fit, where it says so. */
+export interface TaskSchemas {
+  /** For a tuple of all arguments, or for each of them. Checked when calling and again when running. */
+  readonly args?: ArgsSchema;
+  readonly returns?: Schema;
+}
+
 /** A function workers can run, under a name both sides know. */
 export interface Task {
   readonly name: string;
   readonly options: TaskOptions;
   readonly parameters: Parameters;
+  readonly handlers: TaskHandlers;
+  /** Of the task's class: one for each process. */
+  readonly instance: object;
+  readonly schemas: TaskSchemas;
   run(context: TaskContext, args: readonly unknown[]): unknown;
 }

@@ -13,7 +13,7 @@ export const taskSettings = {
   taskAcksOnFailure: setting(nullable(bool), null, "The same for failures; null means as taskAcksOnFailureOrTimeout."),
   taskAcksOnTimeout: setting(nullable(bool), null, "The same for time-outs; null means as taskAcksOnFailureOrTimeout."),
   taskAlwaysEager: setting(bool, false, "Run tasks here and now instead of sending them."),
-  taskAnnotations: notYet(nullable(anything), null, "Attributes to override, by task name or for all tasks."),
+  taskAnnotations: setting(nullable(anything), null, "Attributes to override, by task name or for all tasks."),
   taskCompression: setting(nullable(name), null, "Compression of task messages: gzip, bzip2, zstd …", {
     old: "CELERY_MESSAGE_COMPRESSION",
   }),

@@ -1,0 +1,20 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ResultBackend } from "../backend/backend.ts";
+import type { ResultRecord } from "../backend/record.ts";
+import { BackendConnectionError } from "../errors.ts";
+import { backoff } from "../util/backoff.ts";
+
+/**
+ * Stores a result however long its store is away: what follows the task depends on it, and a
+ * store that cannot be reached is no failure of the task. Ends with the process at the latest.
+ */
+export async function untilStored(open: () => Promise<ResultBackend>, record: ResultRecord): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await (await open()).store(record);
+    } catch (error) {
+      if (!(error instanceof BackendConnectionError)) throw error;
+      await sleep(backoff({ attempt, initial: 0.1, max: 2 }) * 1000);
+    }
+  }
+}
