@@ -14,6 +14,7 @@ import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
+import { takeServiceManager } from "../system/sd-notify.ts";
 import { takeSupervision } from "../system/supervision.ts";
 import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
@@ -22,6 +23,7 @@ import { banner } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
 import { endWithSupervisor } from "./leash.ts";
 import type { WorkerOptions } from "./options.ts";
+import { readinessService, watchdogService } from "./sd-notify.ts";
 import { onSignal, type ShutdownPhase } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
 import { judgeSuperuser, processIds } from "./superuser.ts";
@@ -123,6 +125,7 @@ export class Worker {
     const options = this.#options;
     app.logger = this.#logger;
     setProcessTitle(workerTitle(this.hostname, "MainProcess"));
+    const manager = takeServiceManager(process.env, this.#logger);
     const superuser = judgeSuperuser(processIds(), normalizeAccept(this.#settings.acceptContent), process.env);
     if (superuser.kind === "refuse") throw new SecurityError(superuser.text);
     await app.loadModules(options.include, options.cwd);
@@ -154,7 +157,9 @@ export class Worker {
       },
       { broker, queues, pool },
     );
-    this.#services = assembly.services;
+    this.#services = manager
+      ? [watchdogService(manager), ...assembly.services, readinessService(manager, this.hostname)]
+      : assembly.services;
     if (!options.quiet) this.#printBanner(broker, queues, pool, concurrency);
     const { warnings, notices } = app.conf.resolution;
     for (const notice of [...warnings, ...notices, ...(superuser.kind === "warn" ? [superuser.text] : [])])
@@ -163,7 +168,7 @@ export class Worker {
     assembly.prepare();
     if (options.purge) await this.#purge(broker, queues);
     // Told to stop while the broker is still waited for: there is nothing to be ready for.
-    await Promise.race([startAll(assembly.services, this.#stopping.signal), this.#ended]);
+    await Promise.race([startAll(this.#services, this.#stopping.signal), this.#ended]);
     if (this.#phase !== "running") return;
     this.#logger.info("%s ready.", this.hostname);
     setProcessTitle(workerTitle(this.hostname, "MainProcess", { activity: "active", argv: process.argv.slice(2) }));
