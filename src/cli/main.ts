@@ -4,7 +4,7 @@ import { EX_OK } from "../system/exit-codes.ts";
 import { codename, version } from "../version.ts";
 import type { CommandModule } from "./command.ts";
 import { configureHelp } from "./help.ts";
-import { addOptions, readOptions } from "./options.ts";
+import { addOptions, readOptions, spellingsOf } from "./options.ts";
 import { createOutput, reportError } from "./output.ts";
 import { globalOptions } from "./session.ts";
 
@@ -16,6 +16,7 @@ interface CommandEntry {
 
 const commands: Readonly<Record<string, CommandEntry>> = {
   call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
+  multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },
   purge: {
     summary: "Erase all messages from all known task queues.",
     load: async () => (await import("./purge.ts")).purgeCommand,
@@ -61,6 +62,11 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = pro
       program.outputHelp();
       return EX_OK;
     }
+    const multi = multiWords(argv);
+    if (multi !== undefined) {
+      const { runMulti } = await import("./multi.ts");
+      return await runMulti(multi, env);
+    }
     const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
     await program.parseAsync([...words], { from: "user" });
     return exitCode;
@@ -72,6 +78,23 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = pro
     process.stdout.off("error", ignoreClosedPipe);
     process.stderr.off("error", ignoreClosedPipe);
   }
+}
+
+/**
+ * What belongs to `tq multi`, when that is the command: it has a grammar of its own. Options of
+ * `tq` before it are moved behind, as Celery does.
+ */
+function multiWords(argv: readonly string[]): readonly string[] | undefined {
+  const taking = new Set(spellingsOf(globalOptions).flatMap(({ flag, takesValue }) => (takesValue ? [flag] : [])));
+  let at = 0;
+  while (argv[at]?.startsWith("-")) at += taking.has(argv[at] as string) ? 2 : 1;
+  const asksForHelp = argv[at] === "help" && argv[at + 1] === "multi";
+  if (asksForHelp) return ["help"];
+  if (argv[at] !== "multi") return undefined;
+  const [name, ...rest] = argv.slice(at + 1);
+  if (name === undefined) return [];
+  const end = rest.indexOf("--");
+  return [name, ...(end < 0 ? rest : rest.slice(0, end)), ...argv.slice(0, at), ...(end < 0 ? [] : rest.slice(end))];
 }
 
 function createProgram(

@@ -83,6 +83,13 @@ export function readOptions<Specs extends OptionSpecs>(
   return values as OptionValues<Specs>;
 }
 
+/** All spellings of the options of a table, and whether a value follows. */
+export function spellingsOf(specs: OptionSpecs): { readonly flag: string; readonly takesValue: boolean }[] {
+  return Object.values(specs).flatMap((spec) =>
+    [...spec.flags, ...(spec.hiddenFlags ?? [])].map((flag) => ({ flag, takesValue: !isSwitch(spec) })),
+  );
+}
+
 const isSwitch = (spec: OptionSpec): boolean => spec.metavar === undefined;
 
 function readVariable(command: Command, spec: OptionSpec, env: NodeJS.ProcessEnv): unknown {

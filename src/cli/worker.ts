@@ -19,7 +19,8 @@ const beatGroup = "Embedded Beat Options";
 
 const pools = ["prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"] as const;
 
-const options = {
+/** The options of `tq worker`. */
+export const workerOptionSpecs = {
   hostname: {
     flags: ["-n", "--hostname"],
     metavar: "HOSTNAME",
@@ -140,7 +141,7 @@ const options = {
   ...daemonOptions,
 } as const satisfies OptionSpecs;
 
-type Values = OptionValues<typeof options>;
+type Values = OptionValues<typeof workerOptionSpecs>;
 
 /** `tq worker`: runs tasks until told to stop. */
 export const workerCommand: CommandModule = {
@@ -156,7 +157,7 @@ $ tq -A proj worker --concurrency=1 -P solo
 $ tq -A proj worker -- worker.prefetch_multiplier=1`,
   define(command) {
     command.usage("[OPTIONS] [-- key=value...]").argument("[key=value...]", "Settings for this worker.");
-    addOptions(command, options);
+    addOptions(command, workerOptionSpecs);
     hideArguments(command);
   },
   async run(command, session) {

@@ -25,7 +25,12 @@ export type PidfileState =
   | { readonly kind: "absent"; readonly pid: null }
   /** Its process is gone, or its id was given to another. */
   | { readonly kind: "stale"; readonly pid: number | null }
-  | { readonly kind: "held"; readonly pid: number | null };
+  | {
+      readonly kind: "held";
+      readonly pid: number | null;
+      /** Its process began after the file was written: the id was given to another, or the clock was set since. */
+      readonly younger: boolean;
+    };
 
 /**
  * Writes the id of this process into a file that is there as long as the process is.
@@ -82,10 +87,15 @@ export function readPidfile(path: string): PidfileState {
     closeSync(file);
   }
   // Made, and about to be written into; or its writer died between the two.
-  if (text === "") return { kind: Date.now() - writtenAtMs < 2_000 ? "held" : "stale", pid: null };
+  if (text === "") {
+    const fresh = Date.now() - writtenAtMs < 2_000;
+    return fresh ? { kind: "held", pid: null, younger: false } : { kind: "stale", pid: null };
+  }
   if (!/^[1-9]\d{0,9}$/.test(text)) throw invalid(path, "does not hold a process id");
   const pid = Number(text);
-  return { kind: isAlive(pid) && !isReused(pid, writtenAtMs) ? "held" : "stale", pid };
+  if (!isAlive(pid)) return { kind: "stale", pid };
+  const younger = isYounger(pid, writtenAtMs);
+  return younger && isAnother(pid) ? { kind: "stale", pid } : { kind: "held", pid, younger };
 }
 
 /** Writes the new file beside the old one and puts it into its place. */
@@ -168,14 +178,17 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/**
- * Whether the id now belongs to a process that cannot have written the file: this one (in a
- * container every start may get the same id), or one that began later and runs another program. The
- * wall clock may have been set since, so a later start alone proves nothing.
- */
-function isReused(pid: number, writtenAtMs: number): boolean {
+function isYounger(pid: number, writtenAtMs: number): boolean {
   const startedAtMs = startOf(pid);
-  if (startedAtMs === undefined || startedAtMs <= writtenAtMs + 1_000) return false;
+  return startedAtMs !== undefined && startedAtMs > writtenAtMs + 1_000;
+}
+
+/**
+ * Whether a process younger than the file cannot have written it: this one (in a container every
+ * start may get the same id), or one that runs another program. The wall clock may have been set
+ * since, so that being younger alone proves nothing.
+ */
+function isAnother(pid: number): boolean {
   if (pid === process.pid) return true;
   const program = programOf(pid);
   return program !== undefined && program !== programOf(process.pid);

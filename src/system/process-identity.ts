@@ -12,7 +12,25 @@ export interface ProcessIdentity {
 
 /** This process. */
 export function thisProcess(): ProcessIdentity {
-  return { machine: thisMachine(), pid: process.pid, started: startOf(process.pid) ?? "" };
+  return identityOf(process.pid);
+}
+
+/** A process of this machine, as it is now. */
+export function identityOf(pid: number): ProcessIdentity {
+  return { machine: thisMachine(), pid, started: startOf(pid) ?? "" };
+}
+
+/** Whether a process seen here is still there; one whose id another has taken over is not. Needs no permission. */
+export function isGone({ pid, started }: ProcessIdentity): boolean {
+  const now = startOf(pid);
+  if (started !== "") return now !== started;
+  try {
+    process.kill(pid, 0);
+    // A system that tells when processes start would have told; this one had ended already.
+    return startOf(process.pid) !== undefined && now === undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
 }
 
 /**

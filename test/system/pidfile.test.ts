@@ -27,7 +27,7 @@ async function deadPid(): Promise<number> {
 test("a pidfile holds the id of this process until it is released", async () => {
   const pidfile = await acquirePidfile(path);
   expect(readFileSync(path, "utf8")).toBe(`${process.pid}\n`);
-  expect(readPidfile(path)).toEqual({ kind: "held", pid: process.pid });
+  expect(readPidfile(path)).toEqual({ kind: "held", pid: process.pid, younger: false });
   pidfile.release();
   expect(readPidfile(path)).toEqual({ kind: "absent", pid: null });
   pidfile.release();
@@ -79,7 +79,7 @@ test.runIf(process.platform === "linux")("our own id in a file older than oursel
 
 test("a file just made and not yet written belongs to somebody, an old empty one to nobody", () => {
   writeFileSync(path, "");
-  expect(readPidfile(path)).toEqual({ kind: "held", pid: null });
+  expect(readPidfile(path)).toEqual({ kind: "held", pid: null, younger: false });
   const before = new Date(Date.now() - 60_000);
   utimesSync(path, before, before);
   expect(readPidfile(path)).toEqual({ kind: "stale", pid: null });

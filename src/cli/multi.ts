@@ -1,0 +1,178 @@
+import { hostname } from "node:os";
+import { fileURLToPath } from "node:url";
+import { ImproperlyConfigured } from "../errors.ts";
+import { type Grammar, type Options, parseMultiArguments } from "../multi/arguments.ts";
+import { Cluster } from "../multi/cluster.ts";
+import { expandFor } from "../multi/names.ts";
+import { commandLine, type Node, planNodes } from "../multi/node.ts";
+import { Report } from "../multi/report.ts";
+import { help, usage } from "../multi/usage.ts";
+import { joinWords } from "../multi/words.ts";
+import { EX_OK, EX_USAGE } from "../system/exit-codes.ts";
+import type { CommandModule } from "./command.ts";
+import { spellingsOf } from "./options.ts";
+import { globalOptions } from "./session.ts";
+import { workerOptionSpecs } from "./worker.ts";
+
+/** The command `tq`, as nodes are started with it. */
+const tq = fileURLToPath(new URL("../../bin/tq.js", import.meta.url));
+
+/** Options of `tq multi` beyond those of the worker, and whether they have a value. */
+const ownOptions: Readonly<Record<string, boolean>> = {
+  ...{ "--cmd": true, "--append": true, "--prefix": true, "--suffix": true, "--range-prefix": true },
+  ...{ "--timeout": true, "--max-restarts": true, "--restart-delay": true, "-p": true },
+  ...{ "--nosplash": false, "--quiet": false, "--verbose": false, "--no-color": false },
+  ...{ "--wait": false, "--no-wait": false, "--keep-nodes": false, "--no-prefix": false },
+};
+
+/** Its place among the commands; its words are read by `runMulti`. */
+export const multiCommand: CommandModule = {
+  description: "Start multiple worker instances.",
+  define(command) {
+    command.usage("COMMAND [NODES]... [OPTIONS]");
+  },
+  run: async (command, session) => await runMulti(command.args, session.env),
+};
+
+interface Context {
+  readonly nodes: readonly Node[];
+  readonly cluster: Cluster;
+  readonly report: Report;
+  readonly options: Options;
+  readonly signal: NodeJS.Signals;
+}
+
+interface MultiCommand {
+  readonly splash?: boolean;
+  /** Whether `-QUIT` among its words is a signal. */
+  readonly signals?: boolean;
+  /** Whether its first word is no node. */
+  readonly takes?: string;
+  readonly detached?: boolean;
+  readonly run: (context: Context, taken: string) => Promise<number> | number;
+}
+
+const commands: Readonly<Record<string, MultiCommand>> = {
+  start: { splash: true, run: ({ cluster }) => cluster.start() },
+  stop: { splash: true, signals: true, run: ({ cluster, signal }) => cluster.stop(signal) },
+  stopwait: { splash: true, signals: true, run: ({ cluster, signal }) => cluster.stopwait(signal) },
+  stop_verify: { splash: true, signals: true, run: ({ cluster, signal }) => cluster.stopwait(signal) },
+  restart: { splash: true, signals: true, run: ({ cluster, signal }) => cluster.restart(signal) },
+  reload: { splash: true, run: ({ cluster }) => cluster.reload() },
+  kill: { splash: true, run: ({ cluster }) => cluster.kill() },
+  reopen: { splash: true, run: ({ cluster }) => cluster.signal("SIGUSR1") },
+  status: { run: ({ cluster }) => cluster.status() },
+  show: {
+    run({ nodes, report }) {
+      for (const node of nodes) report.answer(commandLine(node));
+      return EX_OK;
+    },
+  },
+  names: {
+    run({ nodes, report }) {
+      for (const { name } of nodes) report.answer(name);
+      return EX_OK;
+    },
+  },
+  get: {
+    takes: "the full name of a node",
+    run({ nodes, report }, wanted) {
+      const node = nodes.find(({ name, nodename }) => name === wanted || nodename === wanted);
+      if (node === undefined) {
+        throw new ImproperlyConfigured(
+          `no node ${wanted}: there ${nodes.length === 1 ? "is" : "are"} ${nodes.map(({ name }) => name).join(", ")}`,
+        );
+      }
+      report.answer(joinWords(node.argv));
+      return EX_OK;
+    },
+  },
+  expand: {
+    takes: "a template such as %n.pid",
+    run({ nodes, report }, template) {
+      for (const node of nodes) report.answer(expandFor(node, template));
+      return EX_OK;
+    },
+  },
+};
+
+/**
+ * `tq multi`: several nodes started, watched and stopped by one command. It reads its words
+ * itself, since options that are for some nodes only (`-c:1-3 10`) are like no other command's.
+ */
+export async function runMulti(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const [name = "", ...words] = argv.filter((word) => !reserved.test(word));
+  const flags = new Set(argv.filter((word) => reserved.test(word)));
+  const report = new Report({
+    write: (text) => void process.stdout.write(text),
+    complain: (text) => void process.stderr.write(text),
+    color: process.stdout.isTTY === true && !flags.has("--no-color") && !flags.has("-C") && !env.NO_COLOR,
+    quiet: flags.has("--quiet") || flags.has("-q"),
+    verbose: flags.has("--verbose"),
+    nosplash: flags.has("--nosplash"),
+  });
+
+  if (["help", "--help", "-h"].includes(name) || (name !== "" && words.some((word) => word === "--help"))) {
+    report.answer(help.trimEnd());
+    return EX_OK;
+  }
+  const command = Object.hasOwn(commands, name) ? (commands[name] as MultiCommand) : undefined;
+  if (command === undefined) {
+    report.splash();
+    process.stderr.write(`${name === "" ? "" : `Invalid command: ${name}\n`}${usage}`);
+    return EX_USAGE;
+  }
+  return await runCommand(name, command, words, { report, env });
+}
+
+async function runCommand(
+  name: string,
+  command: MultiCommand,
+  words: readonly string[],
+  { report, env }: { readonly report: Report; readonly env: NodeJS.ProcessEnv },
+): Promise<number> {
+  const [taken = "", ...others] = command.takes === undefined ? ["", ...words] : words;
+  if (command.takes !== undefined && taken === "")
+    throw new ImproperlyConfigured(`tq multi ${name} needs ${command.takes}`);
+  const parsed = parseMultiArguments(others, { ...grammar(), signals: command.signals ?? false });
+  if (parsed.words.length === 0)
+    throw new ImproperlyConfigured(`tq multi ${name} needs the names of nodes, or their number`);
+  const { options } = parsed;
+  const nodes = planNodes({
+    arguments: parsed,
+    host: hostname(),
+    cwd: process.cwd(),
+    execPath: process.execPath,
+    tq,
+    detached: command.detached ?? true,
+  });
+  if (command.splash) report.splash();
+  const timeout = seconds(options, "--timeout");
+  const cluster = new Cluster(nodes, report, {
+    env,
+    wait: !options.has("--no-wait"),
+    startTimeout: timeout ?? 60,
+    stopTimeout: timeout ?? Number.POSITIVE_INFINITY,
+  });
+  return await command.run({ nodes, cluster, report, options, signal: parsed.signal ?? "SIGTERM" }, taken);
+}
+
+/** What Celery takes out of a command line wherever it stands. */
+const reserved = /^(--nosplash|--quiet|-q|--verbose|--no-color|-C)$/;
+
+function grammar(): Grammar {
+  const known = new Map(Object.entries(ownOptions));
+  for (const { flag, takesValue } of spellingsOf({ ...globalOptions, ...workerOptionSpecs }))
+    known.set(flag, takesValue);
+  return { takesValue: (flag) => known.get(flag) };
+}
+
+function seconds(options: Options, flag: string): number | undefined {
+  const text = options.get(flag);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!text || !Number.isFinite(value) || value < 0) {
+    throw new ImproperlyConfigured(`${flag} must be a number of seconds, 0 or more, got: ${text ?? "nothing"}`);
+  }
+  return value;
+}
