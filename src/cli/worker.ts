@@ -161,7 +161,7 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     hideArguments(command);
   },
   async run(command, session) {
-    const values = optionsFor(command, options, session);
+    const values = optionsFor(command, workerOptionSpecs, session);
     const extra = parseConfigArguments(command.args, "worker");
     refuseMissing(values);
     noticeMissing(values, session.output);
