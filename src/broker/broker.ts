@@ -1,4 +1,5 @@
 import type { Message } from "../protocol/message.ts";
+import type { Notes } from "./notes.ts";
 
 export interface Exchange {
   readonly name: string;
@@ -59,6 +60,8 @@ export interface Broker {
   /** Removes the queue, its binding and what waits in it. */
   delete(queue: Queue): Promise<void>;
   readonly deadLetters: DeadLetters;
+  /** What was revoked, for workers that did not hear of it (`control/revoke-notes.ts`). */
+  readonly revokes: Notes;
   /** Idempotent. Subscriptions still open are closed first: what they hold goes back. */
   close(): Promise<void>;
 }

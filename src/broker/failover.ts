@@ -1,6 +1,7 @@
 import { BrokerConnectionError } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
 import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "./broker.ts";
+import type { Notes } from "./notes.ts";
 import type { BrokerOptions } from "./options.ts";
 
 /** One broker out of several; `random` decides the order under the strategy `shuffle`. */
@@ -53,6 +54,10 @@ class FailoverBroker implements Broker {
 
   get deadLetters(): DeadLetters {
     return this.#current.deadLetters;
+  }
+
+  get revokes(): Notes {
+    return this.#current.revokes;
   }
 
   connect(signal?: AbortSignal): Promise<void> {

@@ -197,7 +197,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     optimization,
     pool,
     detach: _detach,
-    statedb: _statedb,
     disablePrefetch: _disablePrefetch,
     withoutGossip: _withoutGossip,
     autoscale: _autoscale,
@@ -241,7 +240,6 @@ function refuseMissing(values: Values): void {
 /** What is left out without harm is said once. */
 function noticeMissing(values: Values, output: Output): void {
   const given: Readonly<Record<string, boolean>> = {
-    "--statedb": values.statedb !== undefined,
     "--disable-prefetch": values.disablePrefetch === true,
     "--schedule-filename": values.scheduleFilename !== undefined,
     "--scheduler": values.scheduler !== undefined,

@@ -6,6 +6,7 @@ import { FollowUp } from "../execution/follow-up.ts";
 import { Recorder } from "../execution/record.ts";
 import type { RootLogger } from "../log.ts";
 import type { Pool } from "../pool/pool.ts";
+import { expandNodename } from "../protocol/nodename.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
 import type { Service } from "../util/service.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
@@ -18,9 +19,11 @@ import { Interrupted } from "./interrupted.ts";
 import type { WorkerOptions } from "./options.ts";
 import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
+import { RevokeCatchUp } from "./revoke-catch-up.ts";
 import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
 import { TaskEvents } from "./task-events.ts";
+import { StateFile } from "./state-file.ts";
 
 /** What every part of a worker may know of it. */
 export interface WorkerContext {
@@ -155,6 +158,7 @@ export function assemble(
         heartbeat?.online();
       },
     },
+    new RevokeCatchUp(broker, revokes, logger),
     consumer,
     ...control.users,
   ];
@@ -173,7 +177,11 @@ export function assemble(
   // Before the pool hears of it: its deaths are no failures of tasks then.
   cold.addEventListener("abort", () => dispatch.goCold(), { once: true });
   const draining = new PoolService(pool, dispatch);
+  const statedb = options.statedb ?? settings.workerStateDb;
   const services: Service[] = [
+    ...(statedb === null
+      ? []
+      : [new StateFile({ path: expandNodename(statedb, { nodename: hostname, pid: process.pid }), revokes, logger })]),
     {
       name: "connection",
       start: () => connection.start(),

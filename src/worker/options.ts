@@ -32,6 +32,8 @@ export interface WorkerOptions {
   /** Seconds between two worker-heartbeat events; default 2. */
   readonly heartbeatInterval?: number;
   readonly withoutMingle?: boolean;
+  /** File that keeps what was revoked over restarts. `%n %h %p` are expanded. */
+  readonly statedb?: string;
   readonly pidfile?: string;
   /** No banner. */
   readonly quiet?: boolean;

@@ -1,3 +1,4 @@
+import { type StampedHeaders, stampsOf } from "../control/revoke-notes.ts";
 import type { Logger } from "../log.ts";
 import type { Pool } from "../pool/pool.ts";
 import { signalNumber } from "../system/posix-signals.ts";
@@ -5,7 +6,7 @@ import type { Signals } from "../task/signals.ts";
 import { pythonRepr } from "../util/repr.ts";
 import type { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
-import { type Revokes, type StampedHeaders, stampsOf } from "./revokes.ts";
+import type { Revokes } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
 import type { TaskEvents } from "./task-events.ts";
 

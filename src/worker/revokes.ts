@@ -1,3 +1,4 @@
+import { type RevokeRecord, type StampedHeaders, stampsOf } from "../control/revoke-notes.ts";
 import { ImproperlyConfigured } from "../errors.ts";
 import type { TaskHeaders } from "../protocol/task-message.ts";
 import { LimitedSet } from "../util/limited-set.ts";
@@ -15,15 +16,6 @@ export const defaultRevokeLimits: RevokeLimits = { maxSize: 50_000, expires: 10_
 export type RevokedBy =
   | { readonly kind: "id" }
   | { readonly kind: "header"; readonly header: string; readonly value: unknown };
-
-/** Revokes as plain data, with the time of each in seconds since 1970. */
-export interface RevokeRecord {
-  readonly ids: readonly (readonly [id: string, at: number])[];
-  readonly stamps: readonly (readonly [header: string, value: unknown, at: number])[];
-}
-
-/** Stamped headers as `revoke_by_stamped_headers` takes them: a value, or a list of values, of each. */
-export type StampedHeaders = Readonly<Record<string, unknown>>;
 
 /**
  * Remembers which tasks must not run: by id, and by the stamps they carry. Bounded in number and
@@ -106,13 +98,6 @@ export class Revokes {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-}
-
-/** Each stamp by itself. */
-export function stampsOf(headers: StampedHeaders): [header: string, value: unknown][] {
-  return Object.entries(headers).flatMap(([header, values]) =>
-    [values].flat().map((value): [string, unknown] => [header, value]),
-  );
 }
 
 /**

@@ -809,6 +809,38 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
       });
     });
 
+    describe("notes", () => {
+      const mine = async (broker: Broker, mark: string) =>
+        (await broker.revokes.read()).filter(({ text }) => text.startsWith(mark));
+
+      test("stay for whoever comes later, oldest first, also after their writer is gone", async () => {
+        const [one, mark] = [await connect(), randomUUID()];
+        const before = Date.now();
+        await one.revokes.write([`${mark} a "\u00e9" \n`]);
+        await one.revokes.write([`${mark} b`, `${mark} c`]);
+        const other = can("sharedAcrossConnections") ? await connect() : one;
+        if (other !== one) await one.close();
+        const notes = await mine(other, mark);
+        expect(notes.map(({ text }) => text)).toEqual([`${mark} a "\u00e9" \n`, `${mark} b`, `${mark} c`]);
+        for (const { at } of notes) expect(Math.abs(at.getTime() - before)).toBeLessThan(10_000);
+      });
+
+      test("are not taken away by reading, however many read at once, and written twice are one", async () => {
+        const [one, mark] = [await connect(), randomUUID()];
+        const other = can("sharedAcrossConnections") ? await connect() : one;
+        await one.revokes.write([`${mark} a`, `${mark} b`]);
+        await one.revokes.write([`${mark} a`]);
+        const all = await Promise.all([one, other, one, other].map((broker) => mine(broker, mark)));
+        for (const notes of all) expect(notes.map(({ text }) => text).sort()).toEqual([`${mark} a`, `${mark} b`]);
+      });
+
+      test("of none write nothing", async () => {
+        const broker = await connect();
+        await broker.revokes.write([]);
+        expect(await mine(broker, randomUUID())).toEqual([]);
+      });
+    });
+
     describe("dead letters", () => {
       const lettersOf = async (broker: Broker, queue: Queue) =>
         (await broker.deadLetters.list({ limit: 10_000 })).filter((letter) => letter.queue === queue.name);

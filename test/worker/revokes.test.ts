@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import type { RevokeRecord } from "../../src/control/revoke-notes.ts";
 import { createTaskHeaders } from "../../src/protocol/task-message.ts";
 import { parseSignal, signalNumber } from "../../src/system/posix-signals.ts";
-import { type RevokeRecord, Revokes, revokeLimits } from "../../src/worker/revokes.ts";
+import { Revokes, revokeLimits } from "../../src/worker/revokes.ts";
 
 const headersOf = (id: string, stamps: Record<string, unknown> = {}) =>
   createTaskHeaders({ task: "t", id, stamps, stamped_headers: Object.keys(stamps) });

@@ -9,6 +9,7 @@ import type { AmqpDelivery } from "./delivery.ts";
 import { KnownExchanges } from "./exchanges.ts";
 import { notConnected, textOf } from "./failures.ts";
 import { type Link, openLink } from "./link.ts";
+import { AmqpNotes } from "./notes.ts";
 import { delayRoute, longestWaitMs, Parking } from "./parking.ts";
 import { type Outgoing, Publisher } from "./publisher.ts";
 import { AmqpSubscription, type SubscriptionHost } from "./subscription.ts";
@@ -35,6 +36,7 @@ class AmqpBroker implements Broker {
   readonly priorityOrder = "highest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly revokes: AmqpNotes;
 
   readonly #url: AmqpUrl;
   readonly #options: BrokerOptions;
@@ -57,6 +59,7 @@ class AmqpBroker implements Broker {
     this.displayUrl = maskUrl(url);
     const deadLetters = new AmqpDeadLetters(() => this.#aliveLine(), options.maxBodySize);
     this.deadLetters = deadLetters;
+    this.revokes = new AmqpNotes(() => this.#aliveLine(), "tq.revokes");
     const consumerPrefetchOnly = (): boolean =>
       this.#refusesChannelPrefetch || (this.#consumingLink?.version[0] ?? 0) >= 4;
     this.#host = {

@@ -11,6 +11,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import { bytesOfBase64 } from "../damage.ts";
+import type { Notes } from "../notes.ts";
 import type { BrokerOptions } from "../options.ts";
 import { MemoryStore } from "./store.ts";
 import { MemorySubscription } from "./subscription.ts";
@@ -37,6 +38,7 @@ export class MemoryBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly revokes: Notes;
   readonly #store: MemoryStore;
   readonly #options: BrokerOptions;
   readonly #subscriptions = new Set<MemorySubscription>();
@@ -46,6 +48,7 @@ export class MemoryBroker implements Broker {
     this.displayUrl = displayUrl;
     this.#store = store;
     this.#options = options;
+    this.revokes = store.revokes;
     this.deadLetters = new MemoryDeadLetters(store);
   }
 

@@ -4,6 +4,7 @@ import { bindingMatches } from "../binding.ts";
 import type { Address, Exchange, Queue } from "../broker.ts";
 import type { Entry } from "./entry.ts";
 import { Line } from "./line.ts";
+import { MemoryNotes } from "./notes.ts";
 
 /** An entry rejected without requeue, with why, when and by whom. */
 export interface Dead {
@@ -39,6 +40,7 @@ export class MemoryStore {
   readonly #parked = new Heap<{ readonly due: number; readonly order: number; readonly entry: Entry }>(
     (a, b) => a.due < b.due || (a.due === b.due && a.order < b.order),
   );
+  readonly revokes = new MemoryNotes();
   #dead: Dead[] = [];
   #serial = 0;
   #attached = 0;

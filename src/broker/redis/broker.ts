@@ -19,6 +19,7 @@ import { brokerError } from "./errors.ts";
 import { RedisFlow } from "./flow.ts";
 import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisKeys, redisKeys } from "./keys.ts";
 import { Ledger } from "./ledger.ts";
+import { RedisNotes } from "./notes.ts";
 import { type RedisAddress, redisAddress } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { type QueueOrder, RedisSubscription } from "./subscription.ts";
@@ -48,6 +49,7 @@ export class RedisBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly revokes: RedisNotes;
   readonly #address: RedisAddress;
   readonly #options: BrokerOptions;
   readonly #keys: RedisKeys;
@@ -71,6 +73,7 @@ export class RedisBroker implements Broker {
     this.#options = options;
     this.#keys = redisKeys(options.transportOptions, address.db);
     this.deadLetters = new RedisDeadLetters(() => this.#connected(), this.#keys);
+    this.revokes = new RedisNotes(() => this.#connected(), this.#keys.revokes);
     this.#ledger = new Ledger({
       keys: this.#keys,
       connection: () =>

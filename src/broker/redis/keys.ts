@@ -17,6 +17,7 @@
  *     tq:dead                    hash   dead letter's id → envelope, byte for byte
  *     tq:dead:about              hash   dead letter's id → {queue, reason, at, node}
  *     tq:dead:index              zset   dead letter's id, by time
+ *     tq:revokes                 zset   what was revoked, by the time it was
  *
  * `global_keyprefix` stands before every one of them and before every channel (protocol 6.8).
  */
@@ -34,6 +35,7 @@ export interface RedisKeys {
   readonly dead: string;
   readonly deadAbout: string;
   readonly deadIndex: string;
+  readonly revokes: string;
   /** Before every fanout channel, `/{db}.` included. */
   readonly channelPrefix: string;
   /** Whether the routing key is part of a channel's name. */
@@ -62,6 +64,7 @@ export function redisKeys(options: Readonly<Record<string, unknown>>, db: number
     dead: `${prefix}tq:dead`,
     deadAbout: `${prefix}tq:dead:about`,
     deadIndex: `${prefix}tq:dead:index`,
+    revokes: `${prefix}tq:revokes`,
     channelPrefix: prefix + channelPrefix(options.fanout_prefix, db),
     fanoutPatterns: options.fanout_patterns !== false,
   };

@@ -9,6 +9,7 @@ import { bell } from "./bell.ts";
 import { SqliteDeadLetters } from "./dead-letters.ts";
 import { writeHead } from "./head.ts";
 import { Keeper } from "./keeper.ts";
+import { SqliteNotes } from "./notes.ts";
 import { Queries } from "./queries.ts";
 import { brokerSchema } from "./schema.ts";
 import { asLoss, SqliteSubscription } from "./subscription.ts";
@@ -39,6 +40,7 @@ export class SqliteBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly revokes: SqliteNotes;
   readonly #path: string;
   readonly #options: BrokerOptions;
   readonly #subscriptions = new Set<SqliteSubscription>();
@@ -51,6 +53,7 @@ export class SqliteBroker implements Broker {
     this.#path = path;
     this.#options = options;
     this.displayUrl = `sqlite://${path}`;
+    this.revokes = new SqliteNotes((work) => this.#use(work));
     this.deadLetters = new SqliteDeadLetters((work) => this.#use(work), options.maxBodySize);
   }
 

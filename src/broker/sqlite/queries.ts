@@ -362,6 +362,27 @@ export class Queries {
     return this.#all("SELECT id FROM dead LIMIT ?", limit).map((row) => String(row.id));
   }
 
+  // ── notes ──────────────────────────────────────────────────────────────────
+
+  /** Keeps a note, or makes the one that is there young again. */
+  writeNote(text: string, now: number): void {
+    this.#run("INSERT INTO note (text, at) VALUES (?, ?) ON CONFLICT (text) DO UPDATE SET at = excluded.at", text, now);
+  }
+
+  /** Forgets what is older than `oldest`, and of the rest the oldest beyond `most`. */
+  sweepNotes(oldest: number, most: number): void {
+    this.#run("DELETE FROM note WHERE at <= ?", oldest);
+    this.#run("DELETE FROM note WHERE text IN (SELECT text FROM note ORDER BY at DESC LIMIT -1 OFFSET ?)", most);
+  }
+
+  /** Younger than `oldest`, oldest first. Reading. */
+  notes(oldest: number): { readonly text: string; readonly at: number }[] {
+    return this.#all("SELECT text, at FROM note WHERE at > ? ORDER BY at", oldest).map((row) => ({
+      text: row.text as string,
+      at: row.at as number,
+    }));
+  }
+
   // ── parts of the above ─────────────────────────────────────────────────────
 
   /** A new row and with it a new id: the order of ids is the order of the queue. */

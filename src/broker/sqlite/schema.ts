@@ -8,6 +8,7 @@
  * - `consumer`: who holds messages; `renewed` is when it last said that it lives.
  * - `consuming`: which queues a consumer is on, so that an auto-delete queue goes with the last.
  * - `dead`: why, when and by whom a message was rejected.
+ * - `note`: what was revoked, and when.
  *
  * Times are milliseconds since 1970.
  */
@@ -77,5 +78,12 @@ export const brokerSchema: readonly string[] = [
     node TEXT NOT NULL,
     at INTEGER NOT NULL
   ) STRICT;
+  `,
+  `
+  CREATE TABLE note (
+    text TEXT PRIMARY KEY,
+    at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX note_by_age ON note (at);
   `,
 ];

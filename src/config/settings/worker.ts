@@ -52,7 +52,7 @@ export const workerSettings = {
     old: "CELERY_REDIRECT_STDOUTS_LEVEL",
   }),
   workerSendTaskEvents: setting(bool, false, "Send monitoring events; the flag -E.", { old: "CELERY_SEND_EVENTS" }),
-  workerStateDb: notYet(nullable(name), null, "File that keeps revoked tasks over restarts."),
+  workerStateDb: setting(nullable(name), null, "File that keeps revoked tasks over restarts."),
   workerTaskLogFormat: setting(
     text,
     "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
