@@ -1,8 +1,10 @@
 import type { Broker } from "../broker/broker.ts";
+import { BrokerConnectionError } from "../errors.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { Inspect, type InspectOptions } from "./inspect.ts";
 import type { ControlCall, Mailbox, NodeReply } from "./mailbox.ts";
 import type { ControlReply } from "./replies.ts";
+import { revokesOf, writeRevokes } from "./revoke-notes.ts";
 
 /** Whom a command is for, and how long answers are waited for. Left out: all workers, 1 second. */
 export interface BroadcastOptions {
@@ -84,6 +86,7 @@ export class Control {
       return replies.map(({ node, value }) => ({ [node]: value as Reply }));
     }
     const broker = options.connection ?? (await this.#parts.broker());
+    await this.#leaveWord(broker, method, args, options);
     await this.#parts.mailbox().cast(broker, callOf(method, args, options), options.timeout);
     return [];
   }
@@ -96,6 +99,7 @@ export class Control {
   ): Promise<readonly NodeReply[]> {
     const { timeout = defaultTimeout, limit, callback, signal, connection } = options;
     const broker = connection ?? (await this.#parts.broker());
+    await this.#leaveWord(broker, method, args, options);
     const replies = await this.#parts.mailbox().call(broker, callOf(method, args, options), {
       timeout,
       ...(limit === undefined ? {} : { limit }),
@@ -110,6 +114,23 @@ export class Control {
       );
     }
     return replies;
+  }
+
+  /** What is revoked for everybody is also told to those who are not there yet. */
+  async #leaveWord(
+    broker: Broker,
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    { destination, pattern }: InspectOptions,
+  ): Promise<void> {
+    const revokes = destination === undefined && pattern === undefined ? revokesOf(method, args) : null;
+    if (revokes === null) return;
+    try {
+      await writeRevokes(broker, revokes);
+    } catch (error) {
+      if (error instanceof BrokerConnectionError) throw error;
+      this.#parts.warn(`workers that start later will not know what was revoked: ${String(error)}`);
+    }
   }
 
   /** Which workers are there. */

@@ -16,6 +16,27 @@ export function stampsOf(headers: StampedHeaders): [header: string, value: unkno
   );
 }
 
+/** What a command of the remote control revokes (protocol 10.4); null for one that revokes nothing. */
+export function revokesOf(
+  method: string,
+  args: Readonly<Record<string, unknown>>,
+): { readonly ids?: readonly string[]; readonly headers?: StampedHeaders } | null {
+  switch (method) {
+    case "revoke":
+    case "terminate":
+      return { ids: [args.task_id].flat().filter((id) => typeof id === "string") };
+    case "revoke_by_stamped_headers": {
+      const { headers } = args;
+      if (Array.isArray(headers)) {
+        return { headers: Object.fromEntries(headers.map((pair) => String(pair).split("=", 2) as [string, string])) };
+      }
+      return typeof headers === "object" && headers !== null ? { headers: headers as StampedHeaders } : null;
+    }
+    default:
+      return null;
+  }
+}
+
 /**
  * Leaves word of revokes in the broker, for workers that are not there to hear them. Called beside
  * the broadcast, which reaches only who listens.

@@ -22,8 +22,8 @@ import { Revocation } from "./revocation.ts";
 import { RevokeCatchUp } from "./revoke-catch-up.ts";
 import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
-import { TaskEvents } from "./task-events.ts";
 import { StateFile } from "./state-file.ts";
+import { TaskEvents } from "./task-events.ts";
 
 /** What every part of a worker may know of it. */
 export interface WorkerContext {

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
-import { writeRevokes } from "../../src/control/revoke-notes.ts";
 import { ImproperlyConfigured, TaskRevokedError } from "../../src/errors.ts";
 import { silentLogger } from "../../src/log.ts";
 import { Revokes } from "../../src/worker/revokes.ts";
@@ -97,7 +96,10 @@ for (const kind of brokerKinds) {
       const [byId, runs] = [await mark.delay("by id"), await mark.delay("runs")];
       const stamps = { headers: { stamped_headers: ["tenant"], stamps: { tenant: "acme" } } };
       const byStamp = await mark.applyAsync(["by stamp"], stamps);
-      await writeRevokes(await app.broker(), { ids: [byId.id, randomUUID()], headers: { tenant: ["acme"] } });
+      await app.control.revoke([byId.id, randomUUID()]);
+      await app.control.revokeByStampedHeaders({ tenant: ["acme"] });
+      // Meant for one worker alone: nobody else has to know.
+      await app.control.revoke(runs.id, { destination: "other@host" });
       await using folder = await temporaryFolder();
       const statedb = folder.file("%n.db");
       await using worker = await workInside(app, { statedb, hostname: "w1@host" });
@@ -107,7 +109,7 @@ for (const kind of brokerKinds) {
       }
       expect(ran).toEqual(["runs"]);
       expect(worker.revokes.ids()).toContain(byId.id);
-      expect(readFileSync(folder.file("w1.db"), "utf8")).toContain(byId.id);
+      await until(() => readFileSync(folder.file("w1.db"), "utf8").includes(byId.id));
     });
   });
 }
