@@ -3,6 +3,7 @@
 export { Tq, type TqOptions } from "./app/app.ts";
 export type { CallOptions } from "./app/call-options.ts";
 export { AsyncResult, type GetOptions } from "./app/result.ts";
+export { currentApp, sharedTask } from "./app/shared-task.ts";
 export type { TaskDefinition, TaskHandle } from "./app/task-handle.ts";
 export type { StaticMethodDecorator, TaskMaker } from "./app/task-maker.ts";
 export * from "./errors.ts";
@@ -17,6 +18,7 @@ export { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./serialization/v
 export { BaseTask as Task, type RunnableTask } from "./task/base-task.ts";
 export type { RetryOptions, TaskContext, TaskRequest } from "./task/context.ts";
 export type { TaskHandlers } from "./task/handlers.ts";
+export { Producer, type ProducerOptions } from "./task/producer.ts";
 export type { ArgsSchema, Schema } from "./task/schema.ts";
 export type { Signals } from "./task/signals.ts";
 export { version } from "./version.ts";

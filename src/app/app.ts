@@ -27,6 +27,7 @@ import { builtinTasks } from "../task/builtins.ts";
 import type { TaskContext } from "../task/context.ts";
 import type { TaskHandlers } from "../task/handlers.ts";
 import { bindArguments, declaredParameters, type Parameters, readParameters } from "../task/parameters.ts";
+import { Producer, type ProducerOptions } from "../task/producer.ts";
 import { Publisher } from "../task/publisher.ts";
 import { TaskRegistry } from "../task/registry.ts";
 import { createRouter, type Router } from "../task/router.ts";
@@ -37,12 +38,13 @@ import type { Task, TaskOptions } from "../task/task.ts";
 import { annotated } from "./annotations.ts";
 import { type CallOptions, wireOptions } from "./call-options.ts";
 import { directContext } from "./direct-context.ts";
-import { EagerSender } from "./eager.ts";
+import { Eager } from "./eager.ts";
 import { AppEvents } from "./events.ts";
+import { joinApps, makeCurrent, type SharedDefinition } from "./living-apps.ts";
 import { appBrand } from "./load.ts";
-import { ModuleLoader } from "./module-loader.ts";
+import { ModuleLoader, ModuleNotFound } from "./module-loader.ts";
 import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
-import type { TaskDefinition, TaskHandle } from "./task-handle.ts";
+import type { ApplyOptions, TaskDefinition, TaskHandle } from "./task-handle.ts";
 import type { StaticMethodDecorator, TaskMaker } from "./task-maker.ts";
 import { completeOptions } from "./task-options.ts";
 
@@ -54,6 +56,8 @@ export interface TqOptions extends SettingsInput {
   readonly broker?: string | readonly string[];
   /** `resultBackend`. */
   readonly backend?: string;
+  /** Whether it becomes the current app, whose copies of shared tasks are called; default true. */
+  readonly setAsCurrent?: boolean;
   /** Where broker and backend log to; nowhere unless given. A worker gives its own. */
   readonly logger?: Logger;
 }
@@ -89,11 +93,16 @@ export class Tq implements AsyncDisposable {
   #control: Control | undefined;
   #mailbox: { readonly settings: Settings; readonly mailbox: Mailbox } | undefined;
   #replyTo = "";
+  readonly #handles = new Map<string, TaskHandle<never[], unknown>>();
+  /** Packages whose task modules are still to be looked for. */
+  #discoveries: (() => Iterable<string> | Promise<Iterable<string>>)[] = [];
+  #finalized = false;
+  readonly #eager = new Eager(this);
   readonly #sender: Sender;
   readonly #source: ResultSource;
 
   constructor(main = "tasks", options: TqOptions = {}) {
-    const { broker, backend, logger, taskCls = BaseTask, ...settings } = options;
+    const { broker, backend, logger, taskCls = BaseTask, setAsCurrent = true, ...settings } = options;
     this.main = main;
     this.taskCls = taskCls;
     this.file = callerFile();
@@ -106,7 +115,10 @@ export class Tq implements AsyncDisposable {
       },
       environment: settingsFromEnvironment(process.env),
     });
-    this.#source = { backend: () => this.backend(), errors: this.errors };
+    this.#source = {
+      backend: () => (this.conf.settings.taskAlwaysEager ? this.#eager.backend() : this.backend()),
+      errors: this.errors,
+    };
     this.events = new AppEvents({
       settings: () => this.conf.settings,
       clock: this.clock,
@@ -126,6 +138,24 @@ export class Tq implements AsyncDisposable {
     });
     for (const task of builtinTasks(this))
       this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
+    joinApps(this, { asCurrent: setAsCurrent });
+  }
+
+  // ── apps beside each other ─────────────────────────────────────────────────
+
+  /** Makes this the app that shared tasks and `currentApp()` mean. */
+  setAsCurrent(): void {
+    makeCurrent(this);
+  }
+
+  /** Takes a shared task, now or once the app is complete. Not for users: `sharedTask` calls it. */
+  adopt({ given }: SharedDefinition): void {
+    this.#define(given);
+  }
+
+  /** The handle of a task registered here. */
+  handle(name: string): TaskHandle<never[], unknown> | undefined {
+    return this.#handles.get(name);
   }
 
   // ── tasks ──────────────────────────────────────────────────────────────────
@@ -222,7 +252,9 @@ export class Tq implements AsyncDisposable {
     };
     const kept = this.tasks.register(task);
     if (kept === task) instance.onBound(this);
-    return this.#handle(kept);
+    const handle = this.#handles.get(name) ?? this.#handle(kept);
+    this.#handles.set(name, handle);
+    return handle;
   }
 
   #handle(task: Task): TaskHandle<never[], unknown> {
@@ -236,6 +268,13 @@ export class Tq implements AsyncDisposable {
       delay: { value: (...args: unknown[]) => this.#send(call(args), task) },
       applyAsync: {
         value: (args: readonly unknown[] = [], options: CallOptions = {}) => this.#send(call(args, options), task),
+      },
+      apply: {
+        // Every function has a method of this name: called as that, with the arguments second, it is that.
+        value: (args: unknown, options: unknown = {}) =>
+          Array.isArray(args)
+            ? this.#apply(call(args, options as CallOptions), task, options as ApplyOptions)
+            : direct(...((options ?? []) as unknown[])),
       },
       delayMany: {
         value: (calls: readonly unknown[][], options: CallOptions = {}) =>
@@ -290,10 +329,16 @@ export class Tq implements AsyncDisposable {
     return result as AsyncResult;
   }
 
+  async #apply(call: Call, task: Task, options: ApplyOptions): Promise<AsyncResult> {
+    if (task.schemas.args) await checkCall(task, call);
+    const [result] = await this.#eager.results([call], options.throw ?? this.conf.settings.taskEagerPropagates);
+    return result as AsyncResult;
+  }
+
   async #sendMany(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
     const { settings } = this.conf;
     if (task?.schemas.args) await Promise.all(calls.map((call) => checkCall(task, call)));
-    if (settings.taskAlwaysEager && task) return await new EagerSender(this, this.#source).results(calls);
+    if (settings.taskAlwaysEager && task) return await this.#eager.results(calls);
     if (this.#usesReplies(settings)) {
       const backend = await this.backend();
       await backend.prepare();
@@ -332,6 +377,33 @@ export class Tq implements AsyncDisposable {
       ...(settings.brokerUseSsl ? { useSsl: { ...settings.brokerUseSsl } } : {}),
       ...(settings.brokerFailoverStrategy === "shuffle" ? { failoverStrategy: "shuffle" as const } : {}),
     });
+  }
+
+  /** A connection of one's own for reading, connected; close it. Rejects with `BrokerConnectionError`. */
+  async connectionForRead(): Promise<Broker> {
+    const broker = await this.createBroker("read");
+    await broker.connect();
+    return broker;
+  }
+
+  /** A connection of one's own for writing, connected; close it. Rejects with `BrokerConnectionError`. */
+  async connectionForWrite(): Promise<Broker> {
+    const broker = await this.createBroker("write");
+    await broker.connect();
+    return broker;
+  }
+
+  /** Celery's short name for a connection that may be written to. */
+  connection(): Promise<Broker> {
+    return this.connectionForWrite();
+  }
+
+  /**
+   * A producer with a connection of its own, for many calls or for bulk sending:
+   * `await using producer = app.producer({ hold: 500 })`, then `applyAsync(args, { producer })`.
+   */
+  producer(options: ProducerOptions = {}): Producer {
+    return new Producer(() => this.createBroker("write"), options);
   }
 
   /** The app's result backend. */
@@ -413,14 +485,24 @@ export class Tq implements AsyncDisposable {
     return this.#sender;
   }
 
+  /** Runs calls here and now: what `apply` and `taskAlwaysEager` stand on. */
+  get eager(): Eager {
+    return this.#eager;
+  }
+
   /** Runs single jobs of this app in this process: what a pool's child does. */
-  executor(options: { readonly logger: Logger; readonly sender?: CallSender }): Executor {
+  executor(options: {
+    readonly logger: Logger;
+    readonly sender?: CallSender;
+    /** Default: the app's own. */
+    readonly backend?: () => Promise<ResultBackend>;
+  }): Executor {
     const { settings } = this.conf;
     return new Executor({
       registry: this.tasks,
       settings,
       accept: normalizeAccept(settings.acceptContent),
-      backend: () => this.backend(),
+      backend: options.backend ?? (() => this.backend()),
       sender: options.sender ?? this.#sender,
       signals: this.signals,
       sendEvent: (hostname, type, fields) => this.events.dispatcher({ hostname }).publish(type, fields),
@@ -433,14 +515,50 @@ export class Tq implements AsyncDisposable {
     this.#logger = logger;
   }
 
+  /**
+   * Looks for a module of tasks in each package: `autodiscoverTasks(["./shop", "./mail"])` imports
+   * `shop/tasks.*` and `mail/tasks.*` when the worker loads its modules (inventory A27). A package
+   * without one is passed over; one that throws is told. `relatedName: null` imports the packages.
+   */
+  autodiscoverTasks(
+    packages: readonly string[] | (() => readonly string[] | Promise<readonly string[]>),
+    { relatedName = "tasks" }: { readonly relatedName?: string | null } = {},
+  ): void {
+    this.#discoveries.push(async () => {
+      const all = typeof packages === "function" ? await packages() : packages;
+      return all.map((name) => (relatedName === null ? name : `${name.replace(/\/+$/, "")}/${relatedName}`));
+    });
+  }
+
+  /**
+   * The app is complete: tells `afterConfigure` and `afterFinalize` once. A worker does this
+   * after loading its modules.
+   */
+  async finalize(): Promise<void> {
+    if (this.#finalized) return;
+    this.#finalized = true;
+    void this.conf.settings;
+    await this.signals.send("afterConfigure", {});
+    await this.signals.send("afterFinalize", {});
+  }
+
   /** Imports the modules of `imports`, `include` and `more`, so that their tasks are registered. */
   async loadModules(more: readonly string[] = [], cwd: string = process.cwd()): Promise<void> {
     const { settings } = this.conf;
     const loader = new ModuleLoader({ cwd });
     const from = this.file === null ? cwd : dirname(this.file);
+    await this.signals.send("importModules", {});
+    for (const discover of this.#discoveries.splice(0)) {
+      for (const specifier of await discover()) {
+        await loader.importModule(specifier, from).catch((error: unknown) => {
+          if (!(error instanceof ModuleNotFound)) throw error;
+        });
+      }
+    }
     for (const specifier of new Set([...settings.imports, ...settings.include, ...more])) {
       await loader.importModule(specifier, from);
     }
+    await this.finalize();
   }
 
   /** Ends the app's connections. It may be used again: they are made anew. */

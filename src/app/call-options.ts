@@ -1,4 +1,5 @@
 import type { SignatureDict } from "../protocol/signature.ts";
+import type { Producer } from "../task/producer.ts";
 
 /** Options of one call (inventory C.1). Durations are seconds. */
 export interface CallOptions {
@@ -51,6 +52,10 @@ export interface CallOptions {
   /** Whether a task calling this one lists it among its children; default true. */
   readonly addToParent?: boolean;
   readonly mandatory?: boolean;
+  /** Seconds after which the broker may drop the message. */
+  readonly expiration?: number;
+  /** Sends through this producer's connection; see `app.producer()`. */
+  readonly producer?: Producer;
 }
 
 const wireNames: Readonly<Record<string, string>> = {

@@ -19,6 +19,12 @@ export interface TaskDefinition<T extends object = object>
   readonly acksOnFailureOrTimeout?: boolean;
 }
 
+/** Options of a call that runs here and now. */
+export interface ApplyOptions extends CallOptions {
+  /** Throw what the task throws, instead of leaving it to `get()`; default `taskEagerPropagates`. */
+  readonly throw?: boolean;
+}
+
 /** Arguments of which the last ones may come by name. */
 export type Leading<A extends readonly unknown[]> = A extends readonly [infer Head, ...infer Rest]
   ? readonly [] | readonly [Head, ...Leading<Rest>]
@@ -38,6 +44,8 @@ export interface TaskHandle<A extends unknown[] = unknown[], R = unknown> {
     args: Leading<A>,
     options: CallOptions & { readonly kwargs: Readonly<Record<string, unknown>> },
   ): Promise<AsyncResult<Awaited<R>>>;
+  /** Runs the call here and now, as a worker would: serializers, retries, callbacks (inventory B48). */
+  apply(args: A, options?: ApplyOptions): Promise<AsyncResult<Awaited<R>>>;
   /** Many calls with the same options in one go: as few round trips as the broker allows. */
   delayMany(calls: readonly A[], options?: CallOptions): Promise<AsyncResult<Awaited<R>>[]>;
   /** The call as data, for `link`, `linkError` and peers; options are those of `applyAsync`. */

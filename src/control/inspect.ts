@@ -1,4 +1,5 @@
-import type { BroadcastOptions, Control } from "./control.ts";
+import type { BroadcastOptions } from "./broadcast-options.ts";
+import type { NodeReply } from "./mailbox.ts";
 import type { Hello, QueueInfo, ScheduledTask, TaskInfo, TaskWhereabouts, WorkerStats } from "./replies.ts";
 
 /** Whom to ask; the same as for commands, but for `reply`: answers are what asking is for. */
@@ -7,12 +8,21 @@ export type InspectOptions = Omit<BroadcastOptions, "reply">;
 /** Answers by node name; null when nobody answered, as in Celery. */
 export type ByNode<Value> = Readonly<Record<string, Value>> | null;
 
+/** Broadcasts a question and gathers the answers: what `app.control` is. */
+export interface Collector {
+  collect(
+    method: string,
+    args: Readonly<Record<string, unknown>>,
+    options: InspectOptions,
+  ): Promise<readonly NodeReply[]>;
+}
+
 /** Asks workers about themselves. Nothing it asks changes a worker. */
 export class Inspect {
-  readonly #control: Control;
+  readonly #control: Collector;
   readonly #options: InspectOptions;
 
-  constructor(control: Control, options: InspectOptions = {}) {
+  constructor(control: Collector, options: InspectOptions = {}) {
     this.#control = control;
     this.#options = options;
   }

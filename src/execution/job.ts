@@ -10,4 +10,6 @@ export interface Job {
   readonly hostname: string;
   readonly timeLimit: number | null;
   readonly softTimeLimit: number | null;
+  /** Runs where it was called, without a message having been sent. */
+  readonly isEager?: boolean;
 }

@@ -22,7 +22,7 @@ export function taskRequest(
     args,
     kwargs,
     retries: headers.retries,
-    isEager: false,
+    isEager: job.isEager ?? false,
     calledDirectly: false,
     eta: headers.eta,
     expires: headers.expires,

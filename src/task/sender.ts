@@ -12,6 +12,7 @@ import { encodeBody } from "../serialization/registry.ts";
 import { formatIso, parseIso } from "../util/iso8601.ts";
 import { argsRepr, kwargsRepr } from "../util/repr.ts";
 import { currentRun } from "./current.ts";
+import { Producer } from "./producer.ts";
 import type { Publisher, PublishPolicy } from "./publisher.ts";
 import type { TaskRegistry } from "./registry.ts";
 import type { Router } from "./router.ts";
@@ -137,7 +138,8 @@ export class Sender implements CallSender {
     if (!first) return [];
     const queues = new Map<string, Queue>();
     for (const { queue } of prepared) if (queue) queues.set(queue.name, queue);
-    await publisher.publish(
+    const { producer } = calls[0]?.options ?? {};
+    await (producer instanceof Producer ? producer : publisher).publish(
       prepared.map((one) => one.publication),
       [...queues.values()],
       first.policy,
@@ -244,7 +246,7 @@ export class Sender implements CallSender {
         reply_to: text(options.reply_to) ?? this.#parts.replyTo(),
         delivery_mode: deliveryMode.parse(options.delivery_mode) ?? settings.taskDefaultDeliveryMode,
         priority,
-        ...(expires === null ? {} : { expiration: String(Math.max(0, expires.getTime() - now.getTime())) }),
+        ...expirationOf(options, expires, now),
         ...extraProperties(options, stamped),
       },
       contentType: body.contentType,
@@ -344,6 +346,18 @@ function readIso(text: string): Date | null {
   } catch {
     return null;
   }
+}
+
+/** When the broker may drop the message: as the call says (seconds), else when the task expires. */
+function expirationOf(
+  options: Readonly<Record<string, unknown>>,
+  expires: Date | null,
+  now: Date,
+): { readonly expiration?: string } {
+  const given = number(options.expiration);
+  if (given === null && expires === null) return {};
+  const ms = given !== null ? given * 1000 : (expires as Date).getTime() - now.getTime();
+  return { expiration: String(Math.max(0, Math.round(ms))) };
 }
 
 function limitsOf(options: Readonly<Record<string, unknown>>): readonly [number | null, number | null] {

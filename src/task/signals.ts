@@ -28,6 +28,12 @@ export interface SignalMap {
   taskSuccess: { readonly task: string; readonly request: TaskRequest; readonly result: unknown };
   taskFailure: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
   taskRetry: { readonly task: string; readonly request: TaskRequest; readonly reason: unknown };
+  /** An app is about to import its modules of tasks. */
+  importModules: Readonly<Record<string, never>>;
+  /** Once, when an app is complete: its settings are known … */
+  afterConfigure: Readonly<Record<string, never>>;
+  /** … and its tasks. */
+  afterFinalize: Readonly<Record<string, never>>;
   taskReceived: { readonly task: string; readonly id: string };
   /** `signum` is that of the signal a running task was stopped with; null for one that never ran. */
   taskRevoked: {

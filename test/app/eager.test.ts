@@ -1,0 +1,69 @@
+import { describe, expect, test } from "vitest";
+import { DateTime, SoftTimeLimitExceeded } from "../../src/index.ts";
+import { stage } from "../helpers/stage.ts";
+
+describe("apply", () => {
+  test("runs the task here, with a request, and gives a result like any other", async () => {
+    const app = stage();
+    const add = app.task("app.add", { bind: true }, (self, x: number, y: number) => {
+      expect(self.request).toMatchObject({ isEager: true, calledDirectly: false, args: [2, 3], retries: 0 });
+      return x + y;
+    });
+    const result = await add.apply([2, 3]);
+    expect(await result.get()).toBe(5);
+    expect(await result.state()).toBe("SUCCESS");
+    expect(await (await add.apply([2, 3], { taskId: "mine" })).id).toBe("mine");
+  });
+
+  test("passes arguments and results through the serializer, as a worker would see them", async () => {
+    const app = stage();
+    const look = app.task("app.look", (value: unknown) => [typeof value, value]);
+    expect(await (await look.apply([{ a: undefined, b: 1 }])).get()).toEqual(["object", { b: 1 }]);
+    const [, date] = (await (await look.apply([new Date(0)])).get()) as [string, unknown];
+    expect(date).toBeInstanceOf(DateTime);
+  });
+
+  test("throws what the task throws only when told to", async () => {
+    const app = stage();
+    const fail = app.task("app.fail", () => {
+      throw new SoftTimeLimitExceeded("x");
+    });
+    const result = await fail.apply([]);
+    expect(await result.state()).toBe("FAILURE");
+    await expect(result.get()).rejects.toThrow(SoftTimeLimitExceeded);
+    await expect(fail.apply([], { throw: true })).rejects.toThrow(SoftTimeLimitExceeded);
+  });
+
+  test("is still the method every function has", () => {
+    const app = stage();
+    const add = app.task("app.add", (x: number, y: number) => x + y);
+    expect(Function.prototype.apply.call(add, undefined, [1, 2])).toBe(3);
+    expect((add as unknown as (...args: number[]) => number).apply(undefined, [1, 2])).toBe(3);
+  });
+
+  test("retries at once, and follows callbacks, chains and chords", async () => {
+    const app = stage();
+    const told: unknown[] = [];
+    const flaky = app.task("app.flaky", { bind: true, maxRetries: 5 }, (self, x: number) => {
+      if (self.request.retries < 2) throw self.retry({ countdown: 60 });
+      return x;
+    });
+    const double = app.task("app.double", (x: number) => 2 * x);
+    const tell = app.task("app.tell", (x: unknown) => void told.push(x));
+    await flaky.apply([4], { link: [double.signature([], { link: tell.signature([]) }), tell.signature([])] });
+    expect(told).toEqual([8, 4]);
+  });
+});
+
+describe("taskStoreEagerResult", () => {
+  test("stores results of eager calls where others are", async () => {
+    const app = stage({ taskAlwaysEager: true });
+    const kept = app.task("app.kept", { storeEagerResult: true }, () => 7);
+    const forgotten = app.task("app.forgotten", () => 7);
+    const store = await app.backend();
+    expect(await store.load((await kept.delay()).id)).toMatchObject({ status: "SUCCESS", result: 7 });
+    const result = await forgotten.delay();
+    expect(await store.load(result.id)).toBeUndefined();
+    expect(await app.asyncResult(result.id).get()).toBe(7);
+  });
+});
