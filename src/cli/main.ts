@@ -143,7 +143,8 @@ function enter(program: Command, folder: string): void {
 }
 
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
+  // EIO: the terminal is gone.
+  if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
 }
 
 const isTrue = (text: string | undefined): boolean => text !== undefined && !/^(|0|false|no|off)$/i.test(text);

@@ -2,6 +2,7 @@ import { MessageChannel } from "node:worker_threads";
 import type { Command } from "commander";
 import { ImproperlyConfigured } from "../errors.ts";
 import { logLevelNames } from "../log.ts";
+import { endWithStandIn, restartProcess } from "../system/restart.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
 import type { CommandModule } from "./command.ts";
@@ -108,6 +109,13 @@ export const workerOptionSpecs = {
     help: "Maximum amount of resident memory, in KiB, that may be consumed by a child process before it will be replaced by a new one.  If a single task causes a child process to exceed this limit, the task will be completed and the child process will be replaced afterwards. Default: no limit.",
     parse: integer(1),
   },
+  grace: {
+    flags: ["--grace"],
+    metavar: "SECONDS",
+    group: workerGroup,
+    help: "Seconds a warm shutdown may take: what still runs then is given back, or ended as in a cold shutdown.",
+    parse: limit,
+  },
   purge: { flags: ["--purge", "--discard"], group: queueGroup, help: "Erase the waiting messages before starting." },
   queues: {
     flags: ["-Q", "--queues"],
@@ -182,8 +190,10 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
         // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
         const alive = new MessageChannel();
         alive.port1.ref();
+        endWithStandIn(session.env);
         try {
-          return await worker.run();
+          const exitCode = await worker.run();
+          return worker.wantsRestart ? await restartProcess() : exitCode;
         } finally {
           alive.port1.close();
         }

@@ -47,7 +47,13 @@ export interface SignalMap {
   taskRejected: { readonly id: string | null; readonly reason: string };
   workerInit: { readonly hostname: string };
   workerReady: { readonly hostname: string };
-  workerShuttingDown: { readonly hostname: string; readonly how: string; readonly exitCode: number };
+  /** `sig` is the signal that asked for it, or null. Sent for each step down. */
+  workerShuttingDown: {
+    readonly hostname: string;
+    readonly sig: "SIGTERM" | "SIGINT" | "SIGQUIT" | null;
+    readonly how: "Warm" | "Soft" | "Cold";
+    readonly exitCode: number;
+  };
   workerShutdown: { readonly hostname: string };
   /** Beat is set up and about to look at its schedule for the first time. */
   beatInit: { readonly schedule: string };

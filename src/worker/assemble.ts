@@ -1,5 +1,5 @@
 import type { Tq } from "../app/app.ts";
-import type { Broker, Queue } from "../broker/broker.ts";
+import type { Broker, Delivery, Queue } from "../broker/broker.ts";
 import { BrokerConnectionError } from "../errors.ts";
 import { Dispatcher } from "../events/dispatcher.ts";
 import { FollowUp } from "../execution/follow-up.ts";
@@ -16,6 +16,7 @@ import { Dispatch } from "./dispatch.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
+import type { Ladder } from "./ladder.ts";
 import type { WorkerOptions } from "./options.ts";
 import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
@@ -32,8 +33,8 @@ export interface WorkerContext {
   readonly hostname: string;
   readonly logger: RootLogger;
   readonly state: WorkerState;
-  /** Aborts when the worker goes down cold: what runs is given up, nothing is waited for any more. */
-  readonly cold: AbortSignal;
+  /** Its `cold` aborts when the worker goes down cold: what runs is given up, nothing is waited for any more. */
+  readonly ladder: Pick<Ladder, "cold" | "phase" | "held">;
   /** Tells the worker to stop. */
   readonly shutdown: (how: "warm" | "cold", exitCode: number) => void;
 }
@@ -69,7 +70,8 @@ export function assemble(
   context: WorkerContext,
   { broker, queues, pool }: { readonly broker: Broker; readonly queues: readonly Queue[]; readonly pool: Pool },
 ): Assembly {
-  const { app, options, hostname, logger, state, cold } = context;
+  const { app, options, hostname, logger, state, ladder } = context;
+  const { cold } = ladder;
   const { settings } = app.conf;
   const accept = normalizeAccept(settings.acceptContent);
   const backend = () => app.backend();
@@ -133,7 +135,10 @@ export function assemble(
     interrupted,
     revocation,
     events,
-    reserve: (request) => dispatch.reserve(request),
+    reserve: (request) => {
+      if (ladder.phase === "running") dispatch.reserve(request);
+      else void giveBack([request.delivery]);
+    },
     onSettleError,
   });
   const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
@@ -145,11 +150,16 @@ export function assemble(
     onDelivery: (delivery) => intake.take(delivery),
     onLost: (error) => {
       dispatch.dropLost();
+      if (settings.workerCancelLongRunningTasksOnConnectionLoss) dispatch.cancelLost();
       connection.lost(error);
     },
     logger,
   });
   const control = createControl({ app, hostname, logger, revokes }, { broker, options });
+  const giveBack = (deliveries: readonly Delivery[]): Promise<void> =>
+    consumer
+      .giveBack(deliveries)
+      .catch((error: unknown) => logger.debug("messages go back by themselves: %s", String(error)));
   /** Subscribe anew after each connect, in this order. */
   const users: ConnectionUser[] = [
     {
@@ -195,14 +205,22 @@ export function assemble(
     { name: "events", async start() {}, stop: (cold) => Promise.race([dispatcher.flush(), patience(cold)]) },
     ...(heartbeat === null ? [] : [heartbeat]),
     ...control.services,
+    {
+      name: "soft shutdown",
+      async start() {},
+      stop: () => ladder.held(),
+    },
     draining,
     {
       name: "consumer",
       async start() {}, // flows since the connection is up
       async stop() {
         consumer.pause();
+        // What has not begun is for others now; what runs may take as long as it likes.
+        const scheduled = [...state.scheduled];
         intake.stop();
-        dispatch.stop();
+        const waiting = [...dispatch.stop(), ...scheduled].map(({ delivery }) => delivery);
+        await giveBack(waiting);
       },
     },
   ];

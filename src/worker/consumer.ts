@@ -17,23 +17,30 @@ export class Consumer {
   readonly #parts: ConsumerParts;
   #subscription: Subscription | undefined;
   #paused = false;
+  #closed = false;
 
   constructor(parts: ConsumerParts) {
     this.#parts = parts;
   }
 
-  /** Rejects with `BrokerConnectionError`; then nothing is subscribed. */
+  /**
+   * Rejects with `BrokerConnectionError`; then nothing is subscribed. Paused, it takes nothing, but
+   * what runs can still be settled, and keeps its lease.
+   */
   async subscribe(): Promise<void> {
-    await this.close().catch(() => undefined);
-    if (this.#paused) return;
+    await this.#end().catch(() => undefined);
+    if (this.#closed) return;
     const { broker, hostname, queues, prefetch, onDelivery } = this.#parts;
     const onLost = (error: Error): void => this.#lost(error);
     const subscription = await broker.subscribe({ node: hostname, prefetch: prefetch(), onDelivery, onLost });
     this.#subscription = subscription;
     try {
-      for (const queue of queues()) await subscription.consume(queue);
+      for (const queue of queues()) {
+        if (this.#paused) break;
+        await subscription.consume(queue);
+      }
     } catch (error) {
-      await this.close().catch(() => undefined);
+      await this.#end().catch(() => undefined);
       throw error;
     }
     // Told to stop in between.
@@ -46,8 +53,18 @@ export class Consumer {
     this.#subscription?.pause();
   }
 
-  /** Gives back what is unsettled. */
+  /** Returns deliveries to the head of their queues. Pause first. */
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    await this.#subscription?.giveBack(deliveries);
+  }
+
+  /** Gives back what is unsettled; nothing is subscribed any more. */
   async close(): Promise<void> {
+    this.#closed = true;
+    await this.#end();
+  }
+
+  async #end(): Promise<void> {
     const subscription = this.#subscription;
     this.#subscription = undefined;
     await subscription?.close();

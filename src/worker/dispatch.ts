@@ -36,8 +36,12 @@ export class Dispatch {
   readonly #quiet: (() => void)[] = [];
   #head = 0;
   #running = 0;
+  /** In the pool's hands. */
+  readonly #given = new Set<Request>();
   #stopped = false;
   #cold = false;
+  /** Stopped because their message cannot be acknowledged any more. */
+  readonly #cancelled = new WeakSet<Request>();
 
   constructor(parts: DispatchParts) {
     this.#parts = parts;
@@ -51,18 +55,39 @@ export class Dispatch {
     else this.#queue.push(request);
   }
 
-  /** Starts nothing more. What has not begun stays unsettled and goes back with the subscription. */
-  stop(): void {
+  /** Starts nothing more. What is not in the pool's hands is no longer waited with: these are to be given back. */
+  stop(): readonly Request[] {
+    const { reserved } = this.#parts.state;
+    const waiting = [...reserved].filter((request) => !this.#given.has(request));
     this.#stopped = true;
-    this.#parts.state.reserved.clear();
+    for (const request of waiting) reserved.delete(request);
     this.#queue.length = 0;
     this.#head = 0;
+    return waiting;
   }
 
   /** The pool is about to be killed: its deaths are no failures of tasks. */
   goCold(): void {
     this.#cold = true;
     this.#parts.results.letGo();
+  }
+
+  /**
+   * Stops tasks that acknowledge late and whose message the broker took back: it is run by
+   * somebody else now (inventory G85). What this pool cannot stop runs on.
+   */
+  cancelLost(): void {
+    const { state, pool, logger } = this.#parts;
+    for (const request of state.active) {
+      if (!request.policy.acksLate || !request.delivery.lost) continue;
+      logger.warn(
+        "Task %s[%s] cannot be acknowledged after a connection loss since late acknowledgement is enabled for it.\n" +
+          "Terminating it instead.",
+        request.name,
+        request.id,
+      );
+      if (pool.terminate(request.id, "SIGTERM")) this.#cancelled.add(request);
+    }
   }
 
   /** Waiting requests whose delivery the broker took back are dropped: they come again. */
@@ -90,6 +115,7 @@ export class Dispatch {
       return;
     }
     this.#running += 1;
+    this.#given.add(request);
     void this.#parts.pool
       .run(this.#job(request), (runner) => this.#accepted(request, runner))
       .then(
@@ -128,16 +154,34 @@ export class Dispatch {
 
   #ended(request: Request, outcome: Outcome, runner: Runner | null): void {
     this.#running -= 1;
+    this.#given.delete(request);
     this.#parts.state.active.delete(request);
     this.#parts.state.reserved.delete(request);
     this.#next();
-    if (this.#cold && (outcome.kind === "lost" || outcome.kind === "terminated")) return; // goes back unsettled
+    const stopped = outcome.kind === "lost" || outcome.kind === "terminated";
+    if (stopped && (this.#cold || this.#cancelled.has(request))) {
+      if (!request.policy.acksLate && request.phase.name === "active") this.#track(this.#cancel(request));
+      return; // what acknowledges late goes back unsettled
+    }
     this.#log(request, outcome, runner);
+    this.#track(this.#close(request, outcome));
+  }
+
+  /** Counts it among what is on its way, until it is done. */
+  #track(closing: Promise<void>): void {
     this.#closing += 1;
-    this.#close(request, outcome).then(this.#closed, (error: unknown) => {
+    closing.then(this.#closed, (error: unknown) => {
       this.#parts.onSettleError(error);
       this.#closed();
     });
+  }
+
+  /** Its message is acknowledged, so it never runs again; who waits for it is told so in Celery's way (inventory G7). */
+  async #cancel(request: Request): Promise<void> {
+    const { message, policy, name, id } = request;
+    this.#parts.logger.warn("Task %s[%s] was cancelled: it had been acknowledged and will not run again", name, id);
+    this.#parts.events.cancelled(request);
+    await this.#parts.interrupted.cancelled(message, policy);
   }
 
   readonly #closed = (): void => {

@@ -1,5 +1,12 @@
 import { encodeRecord } from "../backend/record.ts";
-import { InvalidTaskError, NotRegistered, TaskRevokedError, TimeLimitExceeded, WorkerLostError } from "../errors.ts";
+import {
+  InvalidTaskError,
+  NotRegistered,
+  Retry,
+  TaskRevokedError,
+  TimeLimitExceeded,
+  WorkerLostError,
+} from "../errors.ts";
 import type { Ended, FollowUp } from "../execution/follow-up.ts";
 import type { Interrupted as InterruptedOutcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
@@ -70,6 +77,12 @@ export class Interrupted {
   /** A task that never ran because it was revoked or had expired. */
   async revoked(message: TaskMessage, policy: TaskOptions, reason: string): Promise<void> {
     await this.#revoked(message, policy, encodeError(new TaskRevokedError(reason)));
+  }
+
+  /** A running task that was stopped with its worker after it had been acknowledged (Celery `request.py#cancel`). */
+  async cancelled(message: TaskMessage, policy: TaskOptions): Promise<void> {
+    if (keepsErrors(message, policy))
+      await this.#store(message, "RETRY", encodeError(new Retry("cancelled by Celery")));
   }
 
   /** Shows a task of which nothing but its id is known as revoked; `children` is null for want of a request (trap 17). */

@@ -35,6 +35,8 @@ export interface WorkerOptions {
   /** File that keeps what was revoked over restarts. `%n %h %p` are expanded. */
   readonly statedb?: string;
   readonly pidfile?: string;
+  /** Seconds a warm shutdown may take before it turns cold. */
+  readonly grace?: number;
   /** No banner. */
   readonly quiet?: boolean;
   readonly cwd?: string;

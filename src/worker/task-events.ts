@@ -44,6 +44,11 @@ export class TaskEvents {
     for (const event of endEvents(request.id, outcome, settlement)) this.#send(event);
   }
 
+  /** Stopped with its worker (Celery `request.py#cancel`). */
+  cancelled(request: Request): void {
+    if (this.#wants(request)) this.#dispatcher.send("task-cancelled", { uuid: request.id });
+  }
+
   revoked(request: Request, how: HowRevoked): void {
     if (this.#wants(request)) this.#dispatcher.send("task-revoked", { uuid: request.id, ...how });
   }

@@ -21,10 +21,11 @@ import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
 import { banner } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
+import { Ladder } from "./ladder.ts";
 import { endWithSupervisor } from "./leash.ts";
 import type { WorkerOptions } from "./options.ts";
 import { readinessService, watchdogService } from "./sd-notify.ts";
-import { onSignal, type ShutdownPhase } from "./shutdown.ts";
+import type { StopSignal } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
 import { judgeSuperuser, processIds } from "./superuser.ts";
 
@@ -39,12 +40,11 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #settings: Settings;
   readonly #logger: RootLogger;
-  readonly #ended: Promise<number>;
-  #end: (exitCode: number) => void = () => undefined;
-  #phase: ShutdownPhase = "running";
-  #exitCode = 0;
-  readonly #stopping = new AbortController();
-  readonly #cold = new AbortController();
+  /** Resolves when it is told to stop. */
+  readonly #ended: Promise<void>;
+  readonly #ladder: Ladder;
+  #restart = false;
+  #pidfile: Pidfile | undefined;
   #services: readonly Service[] | undefined;
 
   constructor(app: Tq, options: WorkerOptions = {}) {
@@ -62,62 +62,93 @@ export class Worker {
       format: this.#settings.workerLogFormat,
       taskFormat: this.#settings.workerTaskLogFormat,
     });
+    this.#ladder = this.#createLadder();
     this.#ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#ladder.stopping.addEventListener("abort", () => resolve(), { once: true });
     });
+  }
+
+  /** Whether the process is to start again as it was started (HUP), once `run` has resolved. */
+  get wantsRestart(): boolean {
+    return this.#restart;
   }
 
   /** Starts, works until told to stop, stops. Resolves to the code the process should exit with. */
   async run(): Promise<number> {
-    const signals = listenTo(["SIGTERM", "SIGINT", "SIGQUIT"], (signal) => this.#onSignal(signal as "SIGTERM"));
-    const reopen = listenTo(["SIGUSR1"], () => this.#logger.reopen());
+    using _stops = listenTo(["SIGTERM", "SIGINT", "SIGQUIT"], (signal) => this.#onStop(signal as StopSignal));
+    using _hangup = listenTo(["SIGHUP"], () => this.#onHangup());
+    using _reopen = listenTo(["SIGUSR1"], () => this.#logger.reopen());
     const supervision = this.#options.supervision ?? takeSupervision(process.env);
     using _leash = endWithSupervisor(supervision, this, this.#logger);
-    let pidfile: Pidfile | undefined;
     try {
-      pidfile = await this.#writePidfile(supervision.replaces);
+      await this.#writePidfile(supervision.replaces);
       await this.#start();
-      if (this.#phase === "running") supervision.ready();
-      const exitCode = await this.#ended;
+      if (this.#ladder.phase === "running") supervision.ready();
+      await this.#ended;
       supervision.stopping();
       await this.#stop();
-      return exitCode;
+      return this.#ladder.exitCode;
     } catch (error) {
-      this.#exitCode = 1;
-      this.#cold.abort();
+      this.#restart = false;
+      this.#ladder.shutdown("cold", 1);
       await this.#stop();
       throw error;
     } finally {
-      signals[Symbol.dispose]();
-      reopen[Symbol.dispose]();
-      pidfile?.release();
+      this.#ladder[Symbol.dispose]();
+      this.#pidfile?.release();
       this.#logger.close();
     }
   }
 
   /** Tells a running worker to stop: `warm` lets tasks finish, `cold` gives them back. */
   shutdown(how: "warm" | "cold" = "warm", exitCode = 0): void {
-    if (this.#phase === "now") return;
-    this.#exitCode = exitCode;
-    this.#phase = how;
-    this.#stopping.abort();
-    if (how === "cold") this.#cold.abort();
-    void this.#app.signals.send("workerShuttingDown", { hostname: this.hostname, how, exitCode });
-    this.#end(exitCode);
+    this.#ladder.shutdown(how, exitCode);
   }
 
-  #onSignal(signal: "SIGTERM" | "SIGINT" | "SIGQUIT"): void {
-    const step = onSignal(this.#phase, signal, this.#exitCode);
-    if (step.message !== null) process.stderr.write(`\n${step.message}\n`);
-    if (step.phase === "now") process.exit(step.exitCode);
-    if (step.phase !== this.#phase) this.shutdown(step.phase as "warm" | "cold", step.exitCode);
+  #createLadder(): Ladder {
+    const { workerSoftShutdownTimeout, workerEnableSoftShutdownOnIdle, workerGrace } = this.#settings;
+    const { TQ_REMAP_SIGTERM, REMAP_SIGTERM } = process.env;
+    return new Ladder({
+      remapTerm: (TQ_REMAP_SIGTERM ?? REMAP_SIGTERM) === "SIGQUIT",
+      softTimeout: workerSoftShutdownTimeout,
+      softOnIdle: workerEnableSoftShutdownOnIdle,
+      grace: this.#options.grace ?? workerGrace,
+      logger: this.#logger,
+      busy: () => this.state.active.size > 0,
+      say,
+      onStep: (step) => {
+        void this.#app.signals.send("workerShuttingDown", { hostname: this.hostname, ...step });
+      },
+      exit: (exitCode) => {
+        this.#pidfile?.release();
+        process.exit(exitCode);
+      },
+    });
   }
 
-  async #writePidfile(replaces: number | null): Promise<Pidfile | undefined> {
+  #onStop(signal: StopSignal): void {
+    // Whoever says stop now has changed his mind about the restart he asked for.
+    this.#restart = false;
+    this.#ladder.signal(signal);
+  }
+
+  /** Restart (inventory G9); where it is the terminal that went away, a warm stop. */
+  #onHangup(): void {
+    if (this.#ladder.phase !== "running") return;
+    if (process.stdout.isTTY) return this.#ladder.signal("SIGTERM");
+    if (process.platform === "darwin") {
+      say("SIGHUP not supported: Restarting with SIGHUP is unstable on this platform!");
+      return;
+    }
+    say(`Restarting tq worker (${process.argv.slice(1).join(" ")})`);
+    this.#restart = true;
+    this.#ladder.shutdown("warm", 0);
+  }
+
+  async #writePidfile(replaces: number | null): Promise<void> {
     const { pidfile } = this.#options;
-    return pidfile
-      ? await acquirePidfile(expandNodename(pidfile, { nodename: this.hostname }), { replaces })
-      : undefined;
+    if (!pidfile) return;
+    this.#pidfile = await acquirePidfile(expandNodename(pidfile, { nodename: this.hostname }), { replaces });
   }
 
   async #start(): Promise<void> {
@@ -152,7 +183,7 @@ export class Worker {
         hostname: this.hostname,
         logger: this.#logger,
         state: this.state,
-        cold: this.#cold.signal,
+        ladder: this.#ladder,
         shutdown: (how, exitCode) => this.shutdown(how, exitCode),
       },
       { broker, queues, pool },
@@ -168,8 +199,8 @@ export class Worker {
     assembly.prepare();
     if (options.purge) await this.#purge(broker, queues);
     // Told to stop while the broker is still waited for: there is nothing to be ready for.
-    await Promise.race([startAll(this.#services, this.#stopping.signal), this.#ended]);
-    if (this.#phase !== "running") return;
+    await Promise.race([startAll(this.#services, this.#ladder.stopping), this.#ended]);
+    if (this.#ladder.phase !== "running") return;
     this.#logger.info("%s ready.", this.hostname);
     setProcessTitle(workerTitle(this.hostname, "MainProcess", { activity: "active", argv: process.argv.slice(2) }));
     await app.signals.send("workerReady", { hostname: this.hostname });
@@ -216,8 +247,13 @@ export class Worker {
   /** In reverse: stop taking, let run, keep results, settle, give back, let go. */
   async #stop(): Promise<void> {
     if (!this.#services) return;
-    await stopAll(this.#services, this.#cold.signal);
+    await stopAll(this.#services, this.#ladder.cold);
     await this.#app.close();
     await this.#app.signals.send("workerShutdown", { hostname: this.hostname });
   }
+}
+
+/** As Celery says it: to the terminal, whatever the log level, between empty lines. */
+function say(message: string): void {
+  process.stdout.write(`\n${message}\n`);
 }

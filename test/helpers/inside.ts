@@ -37,7 +37,15 @@ export async function workInside(app: Tq, options: WorkerOptions = {}): Promise<
   const from = all.pool === "solo" ? "src/worker/create-pool.ts" : "dist/worker/create-pool.js";
   const { createPool } = (await import(join(root, from))) as { createPool: typeof CreatePool };
   const pool = createPool({ app, options: all, hostname, concurrency: all.concurrency ?? 1, logger, onFatal });
-  const context = { app, options: all, hostname, logger, state, cold: cold.signal, shutdown: () => undefined };
+  const context = {
+    app,
+    options: all,
+    hostname,
+    logger,
+    state,
+    ladder: { cold: cold.signal, phase: "running" as const, held: async () => undefined },
+    shutdown: () => undefined,
+  };
   const assembly = assemble(context, { broker, queues: [...app.topology.consumed.values()], pool });
   assembly.prepare();
   let stopped: Promise<void> | undefined;

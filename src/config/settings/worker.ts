@@ -10,13 +10,13 @@ const own = { own: true } as const;
 export const workerSettings = {
   workerAgent: notYet(nullable(name), null, "Class of an agent started with the worker."),
   workerAutoscaler: notYet(name, "celery.worker.autoscale:Autoscaler", "Class that grows and shrinks the pool."),
-  workerCancelLongRunningTasksOnConnectionLoss: notYet(
+  workerCancelLongRunningTasksOnConnectionLoss: setting(
     bool,
     false,
     "Stop late-acknowledged tasks when the broker's connection is lost.",
   ),
-  workerSoftShutdownTimeout: notYet(seconds, 0, "Seconds of a soft shutdown before the cold one; 0 is none."),
-  workerEnableSoftShutdownOnIdle: notYet(bool, false, "Soft shutdown also when no task runs."),
+  workerSoftShutdownTimeout: setting(seconds, 0, "Seconds of a soft shutdown before the cold one; 0 is none."),
+  workerEnableSoftShutdownOnIdle: setting(bool, false, "Soft shutdown also when no task runs."),
   workerConcurrency: setting(nullable(integer(1)), null, "Children, or tasks at once; null means one for each CPU."),
   workerConsumer: notYet(name, "celery.worker.consumer:Consumer", "Class that consumes messages."),
   workerDirect: notYet(bool, false, "A queue of its own for each worker: <node name>.dq2.", {
@@ -71,5 +71,11 @@ export const workerSettings = {
     own,
   ),
   workerMaxCrashes: notYet(integer(1), 3, "Children one task may kill before it goes to the dead letters.", own),
+  workerGrace: setting(
+    nullable(seconds),
+    null,
+    "Seconds a warm shutdown may take before it turns cold; null is no bound.",
+    own,
+  ),
   workerMaxBodySize: setting(bytes, 128 * 2 ** 20, "Bytes a message's body may have; larger ones are refused.", own),
 };
