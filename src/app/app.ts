@@ -124,6 +124,7 @@ export class Tq implements AsyncDisposable {
       clock: this.clock,
       broker: () => this.broker(),
       createBroker: () => this.createBroker("read"),
+      askForHeartbeats: async (connection) => void (await this.control.broadcast("heartbeat", {}, { connection })),
     });
     this.#sender = new Sender({
       settings: () => this.conf.settings,

@@ -3,6 +3,7 @@ import type { Broker } from "../broker/broker.ts";
 import type { Settings } from "../config/settings.ts";
 import { Dispatcher } from "../events/dispatcher.ts";
 import { Receiver, type ReceiverOptions } from "../events/receiver.ts";
+import { State, type StateOptions } from "../events/state.ts";
 import type { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
 
@@ -13,6 +14,8 @@ export interface AppEventsParts {
   readonly broker: () => Promise<Broker>;
   /** One for a receiver alone. */
   readonly createBroker: () => Promise<Broker>;
+  /** Asks all workers for a heartbeat, over a broker. */
+  readonly askForHeartbeats: (broker: Broker) => Promise<void>;
 }
 
 /** `app.events`: sending monitoring events and watching those of others. */
@@ -45,14 +48,21 @@ export class AppEvents {
    * receiver.events())`, or `receiver.capture({ "task-failed": (event) => … })`.
    */
   async receiver(options: ReceiverOptions = {}): Promise<Receiver> {
+    const broker = await this.#parts.createBroker();
     const parts = {
       settings: this.#parts.settings(),
       clock: this.#parts.clock,
-      broker: await this.#parts.createBroker(),
+      broker,
       ownsBroker: true,
       node: anonNodename(process.pid, hostOfThisMachine()),
+      wakeup: () => this.#parts.askForHeartbeats(broker),
     };
     return new Receiver(parts, options);
+  }
+
+  /** A picture of the cluster, made of events: `receiver.capture({ "*": (event) => state.event(event) })`. */
+  state(options: StateOptions = {}): State {
+    return new State(options);
   }
 
   /** `task-sent`, as the caller's side sends it. Never rejects: a call does not fail for want of its event. */

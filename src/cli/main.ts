@@ -16,6 +16,7 @@ interface CommandEntry {
 
 const commands: Readonly<Record<string, CommandEntry>> = {
   call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
+  events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },
   purge: {
     summary: "Erase all messages from all known task queues.",

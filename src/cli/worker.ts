@@ -208,7 +208,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     pool,
     detach: _detach,
     disablePrefetch: _disablePrefetch,
-    withoutGossip: _withoutGossip,
     autoscale: _autoscale,
     beat: _beat,
     scheduleFilename: _scheduleFilename,

@@ -87,8 +87,7 @@ export class Report {
   }
 }
 
-/** How a process ended, in Celery's words. */
-export function describeExit({ code, signal }: Exit): string {
+function describeExit({ code, signal }: Exit): string {
   return signal === null
     ? `Child terminated with exit code ${code}`
     : `Child was terminated by signal ${constants.signals[signal]}`;

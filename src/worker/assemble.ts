@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
 import type { Tq } from "../app/app.ts";
 import type { Broker, Delivery, Queue } from "../broker/broker.ts";
+import { planSignature } from "../canvas/plan.ts";
 import { BrokerConnectionError } from "../errors.ts";
 import { Dispatcher } from "../events/dispatcher.ts";
 import { FollowUp } from "../execution/follow-up.ts";
@@ -7,12 +9,14 @@ import { Recorder } from "../execution/record.ts";
 import type { RootLogger } from "../log.ts";
 import type { Pool } from "../pool/pool.ts";
 import { expandNodename } from "../protocol/nodename.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
 import type { Service } from "../util/service.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { createControl } from "./control/create.ts";
 import { Dispatch } from "./dispatch.ts";
+import { Gossip } from "./gossip.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
@@ -56,6 +60,8 @@ export interface Assembly {
   readonly revocation: Revocation;
   /** What this node tells monitors and its neighbours. */
   readonly dispatcher: Dispatcher;
+  /** What it knows of its neighbours; null when it does not listen. */
+  readonly gossip: Gossip | null;
 }
 
 /** Seconds a cold shutdown gives results and acknowledgements already on their way. */
@@ -155,11 +161,23 @@ export function assemble(
     },
     logger,
   });
-  const control = createControl({ app, hostname, logger, revokes }, { broker, options });
   const giveBack = (deliveries: readonly Delivery[]): Promise<void> =>
     consumer
       .giveBack(deliveries)
       .catch((error: unknown) => logger.debug("messages go back by themselves: %s", String(error)));
+  const gossip =
+    options.withoutGossip || !gossipTransports.has(broker.transport)
+      ? null
+      : new Gossip({
+          broker,
+          settings,
+          clock: app.clock,
+          hostname,
+          dispatcher,
+          logger,
+          handlers: { task: (action) => callSignature(app, action) },
+        });
+  const control = createControl({ app, hostname, logger, revokes, dispatcher, gossip }, { broker, options });
   /** Subscribe anew after each connect, in this order. */
   const users: ConnectionUser[] = [
     {
@@ -171,6 +189,7 @@ export function assemble(
     new RevokeCatchUp(broker, revokes, logger),
     consumer,
     ...control.users,
+    ...(gossip === null ? [] : [gossip]),
   ];
   const connection: Connection = new Connection({
     broker,
@@ -205,6 +224,7 @@ export function assemble(
     { name: "events", async start() {}, stop: (cold) => Promise.race([dispatcher.flush(), patience(cold)]) },
     ...(heartbeat === null ? [] : [heartbeat]),
     ...control.services,
+    ...(gossip === null ? [] : [gossip]),
     {
       name: "soft shutdown",
       async start() {},
@@ -235,7 +255,16 @@ export function assemble(
     revokes,
     revocation,
     dispatcher,
+    gossip,
   };
+}
+
+/** Where nodes listen to each other, as in Celery: one process rarely has neighbours in a file. */
+const gossipTransports: ReadonlySet<string> = new Set(["amqp", "redis"]);
+
+/** What the winner of an election about a task does. */
+async function callSignature(app: Tq, action: unknown): Promise<void> {
+  await app.sender.sendPlan(planSignature(action as SignatureDict, { newId: randomUUID }));
 }
 
 /** Drains while the subscription can still be acknowledged; ends when every result is kept and every message settled. */

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly timeLimit?: number;
   readonly softTimeLimit?: number;
   readonly taskEvents?: boolean;
+  /** Do not listen to the events of other workers. */
+  readonly withoutGossip?: boolean;
   /** No worker-online, worker-heartbeat and worker-offline events. */
   readonly withoutHeartbeat?: boolean;
   /** Seconds between two worker-heartbeat events; default 2. */

@@ -1,6 +1,8 @@
 import type { Tq } from "../../app/app.ts";
 import type { ControlCommand } from "../../control/command.ts";
+import type { Dispatcher } from "../../events/dispatcher.ts";
 import type { Logger } from "../../log.ts";
+import type { Gossip } from "../gossip.ts";
 import type { Revokes } from "../revokes.ts";
 
 /** The narrow view of the worker that remote control commands get. */
@@ -9,6 +11,10 @@ export interface Panel {
   readonly hostname: string;
   readonly logger: Logger;
   readonly revokes: Revokes;
+  /** Switches task events; sends a heartbeat. */
+  readonly dispatcher: Dispatcher;
+  /** Settles elections; null when this worker does not listen to others. */
+  readonly gossip: Gossip | null;
 }
 
 /** A command of this worker. */

@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Broker, Subscription } from "../broker/broker.ts";
+import { BrokerConnectionError } from "../errors.ts";
+import type { Dispatcher } from "../events/dispatcher.ts";
+import { type EventQueueSettings, Receiver } from "../events/receiver.ts";
+import { State } from "../events/state.ts";
+import type { Logger } from "../log.ts";
+import type { LamportClock } from "../protocol/clock.ts";
+import type { ReceivedEvent } from "../protocol/event.ts";
+import type { Service } from "../util/service.ts";
+import type { ConnectionUser } from "./connection.ts";
+import { Elections } from "./election.ts";
+
+export interface GossipParts {
+  readonly broker: Broker;
+  readonly settings: EventQueueSettings;
+  readonly clock: LamportClock;
+  readonly hostname: string;
+  readonly dispatcher: Dispatcher;
+  readonly logger: Logger;
+  /** What the winner of an election does, by its topic. */
+  readonly handlers: Readonly<Record<string, (action: unknown) => Promise<void>>>;
+  /** Seconds between two looks for nodes that fell silent; default 5. */
+  readonly interval?: number;
+}
+
+/**
+ * Listens to the other nodes: keeps the clock with theirs, knows who is there, tells in the log
+ * who came, left and fell silent, and settles elections (protocol 11.3, inventory G80). Over the
+ * worker's own connections.
+ */
+export class Gossip implements Service, ConnectionUser {
+  readonly name = "gossip";
+  /** The other nodes. */
+  readonly state: State;
+  readonly #parts: GossipParts;
+  readonly #receiver: Receiver;
+  readonly #elections = new Elections();
+  readonly #stopping = new AbortController();
+  #subscription: Subscription | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(parts: GossipParts) {
+    this.#parts = parts;
+    const { broker, settings, clock, hostname, logger } = parts;
+    this.state = new State({
+      maxTasksInMemory: 1,
+      onNodeJoin: (worker) => logger.debug("%s joined the party", worker.hostname),
+      onNodeLeave: (worker) => logger.debug("%s left", worker.hostname),
+      onDrift: (node, drift) =>
+        logger.warn(
+          "Substantial drift from %s may mean clocks are out of sync.  Current drift is %d seconds.",
+          node,
+          drift,
+        ),
+    });
+    this.#receiver = new Receiver(
+      {
+        broker,
+        // Nobody needs to know of what a node said before the last heartbeats.
+        settings: { ...settings, eventQueueTtl: 2 },
+        clock,
+        node: hostname,
+        onDamage: (reason) => logger.warn("an event of another worker was ignored: %s", reason),
+      },
+      { routingKey: "worker.#" },
+    );
+  }
+
+  async start(): Promise<void> {
+    this.#looking ??= this.#look();
+  }
+
+  /** Listens anew after each connect. Without it tasks run all the same: only a lost connection counts. */
+  async subscribe(): Promise<void> {
+    await this.#close();
+    if (this.#stopping.signal.aborted) return;
+    try {
+      const subscription = await this.#receiver.listen(
+        (event) => this.#heard(event),
+        () => undefined, // the flow of tasks sees it too, and tells the connection
+      );
+      this.#subscription = subscription;
+      if (this.#stopping.signal.aborted) await this.#close();
+    } catch (error) {
+      if (error instanceof BrokerConnectionError) throw error;
+      this.#parts.logger.warn("no gossip with other workers: %s", error instanceof Error ? error.message : error);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#looking;
+    await this.#close();
+  }
+
+  /** Stands for an election: what the control command of that name does. */
+  election(id: string, topic: string, action: unknown): void {
+    this.#elections.open(id);
+    this.#parts.dispatcher.send("worker-elect", { id, topic, action, cver: 1 });
+  }
+
+  #heard(event: ReceivedEvent): void {
+    const { dispatcher, hostname, logger } = this.#parts;
+    // With `fanout_patterns` off everything arrives here (kombu's issue 1882).
+    if (event.type.startsWith("task-")) return;
+    if (event.type === "worker-elect") {
+      const id = this.#elections.stands(event);
+      if (id === null) logger.error("election request missing field: %j", event);
+      else dispatcher.send("worker-elect-ack", { id });
+    } else if (event.type === "worker-elect-ack") {
+      // The others, as Celery counts: whoever counted otherwise would decide at another moment, and for another.
+      const elected = this.#elections.acknowledged(event, this.state.aliveWorkers().length);
+      if (elected !== null) this.#decided(elected.id, elected.winner);
+    } else if (event.hostname !== hostname) this.state.event(event);
+  }
+
+  #decided(id: string, winner: { readonly node: string; readonly topic: string; readonly action: unknown }): void {
+    const { hostname, logger, handlers } = this.#parts;
+    if (winner.node !== `${hostname}.${process.pid}`) return logger.info("node %s elected for %s", winner.node, id);
+    logger.info("I won the election %s", id);
+    const handler = Object.hasOwn(handlers, winner.topic) ? handlers[winner.topic] : undefined;
+    if (handler === undefined) return logger.error("Unknown election topic %s", winner.topic);
+    handler(winner.action).catch((error: unknown) => logger.error({ err: error as Error }, "Could not call task"));
+  }
+
+  async #look(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { interval = 5, logger } = this.#parts;
+    while (!signal.aborted) {
+      await sleep(interval * 1000, undefined, { signal, ref: false }).catch(() => undefined);
+      if (signal.aborted) return;
+      for (const [hostname, worker] of this.state.workers) {
+        if (worker.alive) continue;
+        logger.info("missed heartbeat from %s", hostname);
+        this.state.workers.delete(hostname);
+      }
+    }
+  }
+
+  async #close(): Promise<void> {
+    const subscription = this.#subscription;
+    this.#subscription = undefined;
+    await subscription?.close().catch(() => undefined);
+  }
+}
