@@ -1,13 +1,7 @@
-/** Help for the tests of applications that use tq. */
-import { Tq, type TqOptions } from "./app/app.ts";
+/** `tq/testing`: help for the tests of applications that use tq. */
 
-/**
- * An app whose calls run here and now, without a broker: `delay` runs the task before it
- * resolves, and `get()` gives its result or throws its error.
- */
-export function eagerApp(main = "tests", options: TqOptions = {}): Tq {
-  const app = new Tq(main, options);
-  // Flags win over the environment: a test must never reach a real broker.
-  app.conf.setFlags({ brokerUrl: "memory://", resultBackend: "cache+memory://", taskAlwaysEager: true });
-  return app;
-}
+export { type MatcherResult, tqMatchers } from "./testing/matchers.ts";
+export { type RecordedCall, RecordedCalls, recordCalls } from "./testing/recorded-calls.ts";
+export { eagerApp, inMemory, testApp } from "./testing/test-app.ts";
+export { startTestWorker, TestWorker, type TestWorkerOptions } from "./testing/test-worker.ts";
+export { travel } from "./testing/travel.ts";

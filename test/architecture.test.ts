@@ -18,7 +18,7 @@ const layers: readonly (readonly string[])[] = [
   ["pool"],
   ["worker", "beat"],
   ["multi"],
-  ["cli", "index.ts", "testing.ts"],
+  ["cli", "testing", "index.ts", "testing.ts"],
 ];
 
 /** Layer 0 is language helpers and the operating system: its parts may share each other. */

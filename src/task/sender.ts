@@ -22,6 +22,7 @@ import type { Task } from "./task.ts";
 /** A message made of a call, with all it needs to leave. */
 interface Prepared {
   readonly id: string;
+  readonly call: Call;
   readonly publication: Publication;
   readonly queue: Queue | null;
   readonly policy: PublishPolicy;
@@ -146,10 +147,11 @@ export class Sender implements CallSender {
     );
     if (this.#parts.settings().taskSendSentEvent) await this.#tellSent(prepared);
     if (signals.has("afterTaskPublish")) {
-      for (const { publication } of prepared) {
+      for (const { publication, call } of prepared) {
         const headers = publication.message.headers as TaskMessage["headers"];
         const { exchange, routingKey } = publication.address;
-        await signals.send("afterTaskPublish", { task: headers.task, headers, exchange, routingKey });
+        const { args, kwargs } = call;
+        await signals.send("afterTaskPublish", { task: headers.task, headers, args, kwargs, exchange, routingKey });
       }
     }
     return prepared.map((one) => one.id);
@@ -170,6 +172,8 @@ export class Sender implements CallSender {
       task: String(message.headers.task),
       headers: message.headers as Record<string, unknown>,
       properties: message.properties as Record<string, unknown>,
+      args: prepared.call.args,
+      kwargs: prepared.call.kwargs,
       exchange: address.exchange,
       routingKey: address.routingKey,
       retryPolicy: prepared.policy.retry ? { ...prepared.policy } : null,
@@ -265,6 +269,7 @@ export class Sender implements CallSender {
     if (run && options.add_to_parent !== false) run.children.push([[id, null], null]);
     return {
       id,
+      call,
       publication: { message, address: route.address },
       queue: route.queue,
       policy: policyOf(settings, options),

@@ -8,6 +8,8 @@ export interface SignalMap {
     readonly task: string;
     readonly headers: Record<string, unknown>;
     readonly properties: Record<string, unknown>;
+    readonly args: readonly unknown[];
+    readonly kwargs: Readonly<Record<string, unknown>>;
     readonly exchange: string;
     readonly routingKey: string;
     readonly retryPolicy: Readonly<Record<string, unknown>> | null;
@@ -15,6 +17,8 @@ export interface SignalMap {
   afterTaskPublish: {
     readonly task: string;
     readonly headers: TaskHeaders;
+    readonly args: readonly unknown[];
+    readonly kwargs: Readonly<Record<string, unknown>>;
     readonly exchange: string;
     readonly routingKey: string;
   };

@@ -1,5 +1,6 @@
 import type { Message } from "../../protocol/message.ts";
 import { Heap } from "../../util/heap.ts";
+import { formatIso, parseIso } from "../../util/iso8601.ts";
 import { bindingMatches } from "../binding.ts";
 import type { Address, Exchange, Queue } from "../broker.ts";
 import type { Entry } from "./entry.ts";
@@ -13,6 +14,19 @@ export interface Dead {
   readonly reason: string;
   readonly node: string;
   readonly at: Date;
+}
+
+function moved(entry: Entry, ms: number): Entry {
+  const { headers } = entry.message;
+  const earlier = (time: unknown): unknown =>
+    typeof time === "string" ? formatIso(new Date(parseIso(time).getTime() - ms)) : time;
+  return {
+    ...entry,
+    message: {
+      ...entry.message,
+      headers: { ...headers, eta: earlier(headers.eta), expires: earlier(headers.expires) },
+    },
+  };
 }
 
 interface QueueState {
@@ -146,6 +160,18 @@ export class MemoryStore {
     this.#serial += 1;
     this.#parked.push({ due, order: this.#serial, entry });
     this.#setAlarm();
+  }
+
+  /** Brings the times of all that waits so much nearer: eta, expiry, and when the parked come back. */
+  travel(ms: number): void {
+    for (const { line } of this.#queues.values()) {
+      const entries = Array.from({ length: line.size }, () => line.shift() as Entry);
+      for (const entry of entries) line.push(moved(entry, ms));
+    }
+    const parked = [];
+    for (let next = this.#parked.pop(); next; next = this.#parked.pop()) parked.push(next);
+    for (const { due, order, entry } of parked) this.#parked.push({ due: due - ms, order, entry: moved(entry, ms) });
+    this.#wakeParked();
   }
 
   bury(entry: Entry, reason: string, node: string): void {
