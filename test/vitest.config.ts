@@ -9,6 +9,8 @@ export default defineConfig({
     // A fresh process per file: tests look at their own process, its children and its environment.
     pool: "forks",
     maxWorkers: 2,
+    // What is built is run as it is, by tests as by the children they start.
+    server: { deps: { external: [/\/dist\//] } },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // A test that passes the second time hides a race that users will meet.

@@ -25,6 +25,7 @@ import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
 import { BaseTask, handlersOf, type RunnableTask } from "../task/base-task.ts";
 import { builtinTasks } from "../task/builtins.ts";
 import type { TaskContext } from "../task/context.ts";
+import type { CurrentRun } from "../task/current.ts";
 import type { TaskHandlers } from "../task/handlers.ts";
 import { bindArguments, declaredParameters, type Parameters, readParameters } from "../task/parameters.ts";
 import { Producer, type ProducerOptions } from "../task/producer.ts";
@@ -497,6 +498,7 @@ export class Tq implements AsyncDisposable {
     readonly sender?: CallSender;
     /** Default: the app's own. */
     readonly backend?: () => Promise<ResultBackend>;
+    readonly onRunEnd?: (run: CurrentRun) => void;
   }): Executor {
     const { settings } = this.conf;
     return new Executor({
@@ -508,6 +510,7 @@ export class Tq implements AsyncDisposable {
       signals: this.signals,
       sendEvent: (hostname, type, fields) => this.events.dispatcher({ hostname }).publish(type, fields),
       logger: options.logger,
+      ...(options.onRunEnd ? { onRunEnd: options.onRunEnd } : {}),
     });
   }
 

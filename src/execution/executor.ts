@@ -1,6 +1,6 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { Settings } from "../config/settings.ts";
-import { DecodeError, InvalidTaskError, NotRegistered, SoftTimeLimitExceeded } from "../errors.ts";
+import { DecodeError, InvalidTaskError, NotRegistered } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
@@ -24,7 +24,8 @@ import type { Completed } from "./outcome.ts";
 import type { Ready } from "./ready.ts";
 import { Recorder } from "./record.ts";
 import { retryCall, retryText } from "./retry.ts";
-import { RunningTask, taskRequest } from "./task-context.ts";
+import type { RunHandle } from "./run-handle.ts";
+import { RunningTask, softLimitExceeded, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
 import { untilSent } from "./until-sent.ts";
 
@@ -41,6 +42,8 @@ export interface ExecutorParts {
   readonly sendEvent: (hostname: string, type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
   readonly logger: Logger;
   readonly random?: () => number;
+  /** When a task's code has ended, whichever way. */
+  readonly onRunEnd?: (run: CurrentRun) => void;
 }
 
 /**
@@ -97,26 +100,32 @@ export class Executor {
   }
 
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
-  async run(ready: Ready): Promise<Completed> {
+  async run(ready: Ready, handle?: RunHandle): Promise<Completed> {
     const { job, task, body, bound } = ready;
     const [args, kwargs, embed] = body;
     const { headers, properties } = job.message;
     const children: ResultTuple[] = [];
     const run: CurrentRun = {
       id: headers.id,
+      name: task.name,
+      log: () => context.log,
       rootId: headers.root_id ?? headers.id,
       priority: properties.priority ?? null,
       children,
     };
     const ignoreResult = headers.ignore_result ?? task.options.ignoreResult;
-    const context = new RunningTask({
+    const context: RunningTask = new RunningTask({
       name: task.name,
       task: task.instance,
       request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run),
       logger: this.#parts.logger,
-      storeState: (state, meta) => this.#recorder.state(ready, state, meta),
       sendEvent: (type, fields) => this.#parts.sendEvent(job.hostname, type, { uuid: headers.id, ...fields }),
+      storeState: async (state, meta) => {
+        if (!handle?.discarded) await this.#recorder.state(ready, state, meta);
+      },
+      softLimit: job.softTimeLimit,
     });
+    handle?.attach((reason) => context.abort(reason));
     const { signals } = this.#parts;
     const { handlers } = task;
     const started = performance.now();
@@ -132,6 +141,11 @@ export class Executor {
       let value = isThenable(returned) ? await returned : returned;
       if (task.schemas.returns) value = await checkResult(task.name, task.schemas.returns, value);
       clearTimeout(softTimer);
+      this.#parts.onRunEnd?.(run);
+      if (handle) {
+        if (handle.discarded) return { kind: "ignore", runtime: (performance.now() - started) / 1000 };
+        handle.ended = true;
+      }
       shown = value;
       const runtime = (performance.now() - started) / 1000;
       const followed = this.#followUp.afterSuccess(ready, run, value);
@@ -146,7 +160,12 @@ export class Executor {
       };
     } catch (thrown) {
       clearTimeout(softTimer);
+      this.#parts.onRunEnd?.(run);
       const runtime = (performance.now() - started) / 1000;
+      if (handle) {
+        if (handle.discarded) return { kind: "ignore", runtime };
+        handle.ended = true;
+      }
       const request = { id: headers.id, retries: headers.retries, args, kwargs };
       const verdict = classify(thrown, task, request, this.#parts.random ?? Math.random);
       shown = thrown;
@@ -244,7 +263,7 @@ export class Executor {
         this.#parts.logger.warn(
           `Soft time limit (${limit}s) exceeded for ${job.message.headers.task}[${job.message.headers.id}]`,
         );
-        context.abort(new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`));
+        context.abort(softLimitExceeded(limit));
       },
       Math.min(limit * 1000, longestTimerMs),
     );

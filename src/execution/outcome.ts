@@ -48,6 +48,8 @@ export type Interrupted =
       readonly signal: NodeJS.Signals | null;
       /** How many children in a row died of it before it began; left out when it may be tried again. */
       readonly deaths?: number;
+      /** Its child was killed because of another task in it: running it again is safer than for one that killed its child. */
+      readonly bystander?: boolean;
     };
 
 export type Outcome = Completed | Interrupted;

@@ -1,8 +1,11 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { callersHeaders } from "../protocol/callers-headers.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
 import type { CurrentRun } from "../task/current.ts";
+import { longestTimerMs } from "../util/longest-timer.ts";
 import { RetryRequest } from "./classify.ts";
 import type { Job } from "./job.ts";
 
@@ -62,6 +65,10 @@ export function taskRequest(
   };
 }
 
+/** What a task's signal aborts with at its soft time limit (seconds). */
+export const softLimitExceeded = (limit: number): SoftTimeLimitExceeded =>
+  new SoftTimeLimitExceeded(`SoftTimeLimitExceeded(${limit})`);
+
 export interface RunningTaskParts {
   readonly name: string;
   readonly task: object;
@@ -69,6 +76,8 @@ export interface RunningTaskParts {
   readonly logger: Logger;
   readonly storeState: (state: string, meta: unknown) => Promise<void>;
   readonly sendEvent: (type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
+  /** Seconds from now after which the signal counts as aborted. */
+  readonly softLimit?: number | null;
 }
 
 /** The context of one run. Its dearer parts are made when first asked for: most tasks never do. */
@@ -77,9 +86,12 @@ export class RunningTask implements TaskContext {
   #request: TaskRequest | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
+  /** When the soft limit passes, by the clock of `performance`. */
+  readonly #due: number | undefined;
 
   constructor(parts: RunningTaskParts) {
     this.#parts = parts;
+    if (parts.softLimit) this.#due = performance.now() + parts.softLimit * 1000;
   }
 
   get name(): string {
@@ -96,7 +108,7 @@ export class RunningTask implements TaskContext {
   }
 
   get signal(): AbortSignal {
-    this.#abort ??= new AbortController();
+    this.#abort ??= this.#createAbort();
     return this.#abort.signal;
   }
 
@@ -104,6 +116,60 @@ export class RunningTask implements TaskContext {
   abort(reason: unknown): void {
     this.#abort ??= new AbortController();
     this.#abort.abort(reason);
+  }
+
+  /**
+   * No timer can fire while code runs that never yields, so such code would not see its signal
+   * abort: with a soft limit, asking the signal also asks the clock.
+   */
+  #createAbort(): AbortController {
+    const controller = new AbortController();
+    const [due, limit] = [this.#due, this.#parts.softLimit];
+    if (due === undefined || !limit) return controller;
+    const { signal } = controller;
+    let known = false;
+    const check = (): boolean => {
+      known ||= Reflect.get(AbortSignal.prototype, "aborted", signal) as boolean;
+      if (!known && performance.now() >= due) {
+        known = true;
+        controller.abort(softLimitExceeded(limit));
+      }
+      return known;
+    };
+    return Object.defineProperty(controller, "signal", {
+      value: Object.defineProperties(signal, {
+        aborted: { get: check },
+        throwIfAborted: {
+          value: () => {
+            if (check()) throw signal.reason;
+          },
+        },
+      }),
+    });
+  }
+
+  async sleep(seconds: number): Promise<void> {
+    const { signal } = this;
+    try {
+      await delay(Math.min(seconds * 1000, longestTimerMs), undefined, { signal });
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
+    }
+  }
+
+  async until<T>(promise: PromiseLike<T>): Promise<T> {
+    const { signal } = this;
+    signal.throwIfAborted();
+    let stop = (): void => undefined;
+    const aborted = new Promise<never>((_, reject) => {
+      stop = () => reject(signal.reason);
+      signal.addEventListener("abort", stop, { once: true });
+    });
+    try {
+      return await Promise.race([promise, aborted]);
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
   }
 
   get log(): Logger {

@@ -10,18 +10,23 @@ export interface Runner {
 
 /** Runs tasks, and hides whether in processes, threads, or this very event loop. */
 export interface Pool {
-  readonly kind: "prefork" | "threads" | "solo" | "async";
+  /** `prefork`, `threads`, `solo`, `async`, or what a custom pool calls itself. */
+  readonly kind: string;
   /** How many jobs it takes at once. Giving it more is the caller's mistake. */
   readonly size: number;
+  /** What `resize` changes: children, threads, or tasks at once where there are neither. */
+  readonly width: number;
   /** Resolves when every slot can take a job; rejects with `PoolStartError` if none ever can. */
   start(): Promise<void>;
   /** Never rejects: each way a job can end is an `Outcome`. `onAccepted` is called just before the task's code begins. */
   run(job: Job, onAccepted: (runner: Runner) => void): Promise<PoolResult>;
   /** False when no running job has this task id, or this kind of pool cannot stop one. */
   terminate(taskId: string, signal: NodeJS.Signals): boolean;
-  resize(size: number): Promise<void>;
-  /** Replaces every child; running jobs finish first. */
+  /** Grows at once, shrinks by what is idle first; a running job always finishes. */
+  resize(width: number): Promise<void>;
+  /** Replaces every child, each once its successor is ready; running jobs finish first. */
   restart(): Promise<void>;
+  /** What `inspect stats` shows of it, under Celery's keys. */
   stats(): Readonly<Record<string, unknown>>;
   /** Waits for running jobs; when `signal` aborts, kills what still runs. */
   stop(signal: AbortSignal): Promise<void>;

@@ -74,8 +74,16 @@ export interface TaskContext<T extends object = object> {
   /** The task's own object, one for each process: of its class, where `base` names one. */
   readonly task: T;
   readonly request: TaskRequest;
-  /** Aborts at the soft time limit, on a revoke, and when the worker shuts down cold. */
+  /**
+   * Aborts at the soft time limit, with `SoftTimeLimitExceeded`, and when the task is stopped from
+   * outside. Code that never yields sees it too, if it asks: `self.signal.throwIfAborted()` in a
+   * loop also looks at the clock.
+   */
   readonly signal: AbortSignal;
+  /** Waits so many seconds; rejects with the signal's reason when that aborts first. */
+  sleep(seconds: number): Promise<void>;
+  /** Waits for a promise; rejects with the signal's reason when that aborts first. What was begun goes on. */
+  until<T>(promise: PromiseLike<T>): Promise<T>;
   /** Lines carry the task's name and id. */
   readonly log: Logger;
   /** Stores a state of one's own, such as `PROGRESS`. Resolves when it is kept. */

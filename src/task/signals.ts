@@ -63,6 +63,8 @@ export interface SignalMap {
   beatInit: { readonly schedule: string };
   /** The same for a beat inside a worker (`-B`). */
   beatEmbeddedInit: { readonly schedule: string };
+  /** In the parent, before a child or thread is started; what a listener does before it first waits is done by then. */
+  workerBeforeCreateProcess: { readonly hostname: string; readonly index: number; readonly name: string };
   workerProcessInit: { readonly hostname: string };
   workerProcessShutdown: { readonly hostname: string; readonly pid: number; readonly exitCode: number };
 }

@@ -1,8 +1,14 @@
 import type { Tq } from "../app/app.ts";
 import { ImproperlyConfigured, type PoolStartError } from "../errors.ts";
+import type { Executor } from "../execution/executor.ts";
+import type { Job } from "../execution/job.ts";
 import { type LogLevel, parseLogLevel, type RootLogger } from "../log.ts";
+import { AsyncPool } from "../pool/async.ts";
+import { captureOutput } from "../pool/captured-output.ts";
+import { CrewPool } from "../pool/crew/pool.ts";
+import { createCustomPool } from "../pool/custom.ts";
 import type { Pool } from "../pool/pool.ts";
-import { PreforkPool } from "../pool/prefork/pool.ts";
+import { ProcessMaker } from "../pool/prefork/prefork.ts";
 import { SoloPool } from "../pool/solo.ts";
 import type { WorkerOptions } from "./options.ts";
 
@@ -19,51 +25,127 @@ export interface PoolRequest {
   readonly onFatal: (error: PoolStartError) => void;
 }
 
-/** The pool a worker was asked for (`-P`). Throws `ImproperlyConfigured` for one that cannot be had. */
-export function createPool({ app, options, hostname, concurrency, logger, onFatal }: PoolRequest): Pool {
-  const {
-    pool = "prefork",
-    optimization = "fair",
-    appSpec,
-    include = [],
-    cwd = process.cwd(),
-    overrides = {},
-  } = options;
+/** The pool a worker was asked for (`-P`, `workerPool`). Rejects with `ImproperlyConfigured` for one that cannot be had. */
+export async function createPool(request: PoolRequest): Promise<Pool> {
+  const { app, options, hostname, concurrency, logger } = request;
   const { settings } = app.conf;
-  switch (pool) {
-    case "solo":
-      return new SoloPool(app.executor({ logger }));
+  const kind = options.pool ?? settings.workerPool;
+  switch (kind) {
     case "prefork":
     case "processes":
-      if (!appSpec) {
-        throw new ImproperlyConfigured(
-          "the prefork pool needs to know where its children find the app: give `appSpec` (-A), or use the solo pool",
-        );
-      }
-      return new PreforkPool({
-        size: concurrency,
-        batch: optimization === "fast" ? fastBatch : 1,
-        limits: {
-          maxTasks: options.maxTasksPerChild ?? settings.workerMaxTasksPerChild,
-          maxMemory: options.maxMemoryPerChild ?? settings.workerMaxMemoryPerChild,
-        },
-        aliveTimeout: settings.workerProcAliveTimeout,
-        birth: { hostname, appSpec, cwd, include, loglevel: options.loglevel ?? "WARNING", overrides },
-        logger,
-        onPrint: printer(app, logger),
-        onFatal,
-      });
-    default:
-      throw new ImproperlyConfigured(`pool must be one of prefork, processes or solo in this release, got: ${pool}`);
+      return createPrefork(request);
+    case "threads":
+      return await createThreads(request);
+    case "solo": {
+      const [executor, onEnd] = inPlace(request);
+      return new SoloPool(executor, { onEnd });
+    }
+    // Green threads are what asynchronous tasks are in Node.
+    case "async":
+    case "eventlet":
+    case "gevent": {
+      const [executor, onEnd] = inPlace(request);
+      return new AsyncPool(executor, { width: concurrency, onEnd });
+    }
+    default: {
+      const module = kind === "custom" ? customModule(settings.workerPool) : kind;
+      const context = { app, hostname, concurrency, logger, executor: app.executor({ logger }) };
+      return await createCustomPool(module, context, options.cwd ?? process.cwd());
+    }
   }
 }
 
-/** What tasks print goes to the log, marked with who printed it; or, unredirected, out as it is. */
-function printer(app: Tq, logger: RootLogger): (line: string, processName: string) => void {
+function createPrefork(request: PoolRequest): Pool {
+  const { options, logger } = request;
+  const slots = options.async ?? 1;
+  const wanted = Math.max(slots, options.optimization === "fast" ? fastBatch : 1);
+  const birth = { ...birthOf(request, "prefork"), slots };
+  const maker = new ProcessMaker({ birth, batches: wanted > 1, logger });
+  return new CrewPool({
+    ...crewOptions(request),
+    kind: "prefork",
+    memberName: "ForkPoolWorker",
+    make: maker.make,
+    slots,
+    batch: maker.takesBack ? wanted : slots,
+    onEnd: () => maker[Symbol.dispose](),
+  });
+}
+
+async function createThreads(request: PoolRequest): Promise<Pool> {
+  const { Thread } = await import("../pool/threads.ts");
+  const slots = request.options.async ?? 1;
+  const birth = { ...birthOf(request, "threads"), slots };
+  return new CrewPool({
+    ...crewOptions(request),
+    kind: "threads",
+    memberName: "ThreadPoolWorker",
+    make: (identity, events) => new Thread({ ...birth, ...identity }, events),
+    slots,
+    batch: slots,
+    onEnd: () => undefined,
+  });
+}
+
+function crewOptions({ app, options, hostname, concurrency, logger, onFatal }: PoolRequest) {
   const { settings } = app.conf;
-  if (!settings.workerRedirectStdouts) return (line) => void process.stdout.write(`${line}\n`);
-  const level: LogLevel = parseLogLevel(settings.workerRedirectStdoutsLevel);
-  return (line, processName) => {
-    if (line.trim() !== "") logger[level]({ processName }, "%s", line);
+  return {
+    width: concurrency,
+    limits: {
+      maxTasks: options.maxTasksPerChild ?? settings.workerMaxTasksPerChild,
+      maxMemory: options.maxMemoryPerChild ?? settings.workerMaxMemoryPerChild,
+    },
+    aliveTimeout: settings.workerProcAliveTimeout,
+    logger,
+    onCreate: (identity: { readonly index: number; readonly name: string }) => {
+      if (app.signals.has("workerBeforeCreateProcess"))
+        void app.signals.send("workerBeforeCreateProcess", { hostname, ...identity });
+    },
+    onPrint: printer(app, logger),
+    onFatal,
+  };
+}
+
+function birthOf({ app, options, hostname }: PoolRequest, kind: string) {
+  const { appSpec, include = [], cwd = process.cwd(), overrides = {}, loglevel = "WARNING" } = options;
+  if (!appSpec) {
+    throw new ImproperlyConfigured(
+      `the ${kind} pool needs to know where its children find the app: give \`appSpec\` (-A), or use the solo or the async pool`,
+    );
+  }
+  return { hostname, appSpec, cwd, include, loglevel, redirect: redirectLevel(app), overrides };
+}
+
+/** An executor for this process, whose tasks' output is captured until the pool ends. */
+function inPlace({ app, logger }: PoolRequest): readonly [executor: Executor, onEnd: () => void] {
+  const level = redirectLevel(app);
+  if (level === null) return [app.executor({ logger }), () => undefined];
+  const captured = captureOutput({ level });
+  return [app.executor({ logger, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
+}
+
+function redirectLevel(app: Tq): LogLevel | null {
+  const { workerRedirectStdouts, workerRedirectStdoutsLevel } = app.conf.settings;
+  return workerRedirectStdouts ? parseLogLevel(workerRedirectStdoutsLevel) : null;
+}
+
+/** `--pool custom`: the module is named by the setting or, as in Celery, by the environment. */
+function customModule(workerPool: string): string {
+  const named = process.env.TQ_CUSTOM_WORKER_POOL ?? process.env.CELERY_CUSTOM_WORKER_POOL;
+  const module = named ?? (["prefork", "custom"].includes(workerPool) ? undefined : workerPool);
+  if (module !== undefined) return module;
+  throw new ImproperlyConfigured(
+    "--pool custom needs the module of the pool: set `workerPool` to its path, or TQ_CUSTOM_WORKER_POOL",
+  );
+}
+
+/** What programs started by tasks print goes to the log, marked with who printed it. */
+function printer(app: Tq, logger: RootLogger): (line: string, processName: string, job: Job | undefined) => void {
+  const level = redirectLevel(app);
+  return (line, processName, job) => {
+    if (level === null || line.trim() === "") return;
+    const { headers } = job?.message ?? {};
+    const task = headers ? { task: true, taskName: headers.task, taskId: headers.id } : {};
+    logger[level]({ processName, ...task }, "%s", line);
   };
 }

@@ -10,6 +10,8 @@ export interface WorkerOptions {
   /** Path; default stderr. `%n %h %p %i %I` are expanded. */
   readonly logfile?: string;
   readonly concurrency?: number;
+  /** Asynchronous tasks each child or thread runs at once; default 1. */
+  readonly async?: number;
   readonly pool?: string;
   /** `-Q`. */
   readonly queues?: readonly string[];

@@ -27,6 +27,7 @@ export function settle(outcome: Outcome, policy: AckPolicy): Settlement {
     case "time-limit":
       return policy.acksOnTimeout ? "ack" : "requeue";
     case "lost":
+      if (outcome.bystander) return "requeue"; // another task's fault: acknowledged late, it bears running twice
       return policy.rejectOnWorkerLost ? "requeue" : policy.acksOnFailure ? "ack" : "dead";
   }
 }

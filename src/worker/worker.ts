@@ -165,7 +165,7 @@ export class Worker {
     const queues = this.#selectQueues();
     const concurrency = options.concurrency ?? this.#settings.workerConcurrency ?? cpuCount();
     const broker = await app.createBroker("read", this.#logger);
-    const pool = createPool({
+    const pool = await createPool({
       app,
       options,
       hostname: this.hostname,

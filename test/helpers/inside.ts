@@ -36,7 +36,7 @@ export async function workInside(app: Tq, options: WorkerOptions = {}): Promise<
   // Children are started from what was built.
   const from = all.pool === "solo" ? "src/worker/create-pool.ts" : "dist/worker/create-pool.js";
   const { createPool } = (await import(join(root, from))) as { createPool: typeof CreatePool };
-  const pool = createPool({ app, options: all, hostname, concurrency: all.concurrency ?? 1, logger, onFatal });
+  const pool = await createPool({ app, options: all, hostname, concurrency: all.concurrency ?? 1, logger, onFatal });
   const context = {
     app,
     options: all,

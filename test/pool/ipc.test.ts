@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Job } from "../../src/execution/job.ts";
+import { shouldRetire } from "../../src/pool/crew/recycle.ts";
 import {
   encodeFromChild,
   encodeToChild,
@@ -9,7 +10,6 @@ import {
   type ToChild,
   ToChildReader,
 } from "../../src/pool/prefork/ipc.ts";
-import { shouldRetire } from "../../src/pool/prefork/recycle.ts";
 import { createTaskHeaders } from "../../src/protocol/task-message.ts";
 
 const job = (headers: Record<string, unknown> = {}, body = "W10="): Job => ({

@@ -39,7 +39,7 @@ export const workerSettings = {
   }),
   workerMaxMemoryPerChild: setting(nullable(kibibytes), null, "KiB of memory after which a child is replaced."),
   workerMaxTasksPerChild: setting(nullable(integer(1)), null, "Tasks after which a child is replaced."),
-  workerPool: notYet(name, "prefork", "Kind of pool."),
+  workerPool: setting(name, "prefork", "Kind of pool, or the module of one's own."),
   workerPoolPutlocks: notYet(bool, true, "Hand a task to the pool only when there is room."),
   workerPoolRestarts: notYet(bool, false, "Allow the pool_restart command."),
   workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),

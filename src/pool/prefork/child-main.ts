@@ -1,25 +1,30 @@
 import { Socket } from "node:net";
 import type { Tq } from "../../app/app.ts";
 import { loadApp } from "../../app/load.ts";
-import type { Executor } from "../../execution/executor.ts";
 import type { Job } from "../../execution/job.ts";
-import type { Completed } from "../../execution/outcome.ts";
-import type { Ready } from "../../execution/ready.ts";
-import type { Logger, LogLevel } from "../../log.ts";
 import { setProcessTitle } from "../../system/process-title.ts";
+import { captureOutput } from "../captured-output.ts";
+import { JobRunner } from "../job-runner.ts";
+import { relayedLogger } from "../relayed-logger.ts";
+import { takeClaim } from "./claims.ts";
 import { birthVariable, type ChildBirth, encodeFromChild, type FromChild, type ToChild, ToChildReader } from "./ipc.ts";
 
+/** Where the parent put the pipe of tokens, if there is one. */
+const claimsFd = 4;
+
 /**
- * What runs in a child: load the app, then take jobs from the socket pair one after another.
- * The child exits when the other end is gone: it never outlives its parent.
+ * What runs in a child: load the app, then take jobs from the socket pair, as many at once as it
+ * has slots. The child exits when the other end is gone: it never outlives its parent.
  */
 class ChildMain {
   readonly #birth: ChildBirth;
   readonly #channel = new Socket({ fd: 3, readable: true, writable: true });
-  readonly #waiting: { readonly seq: number; readonly job: Job }[] = [];
-  #executor: Executor | undefined;
+  #waiting: { readonly seq: number; readonly job: Job }[] = [];
+  /** Taken as its own before it was read from the socket. */
+  #claimed: number | undefined;
+  #runner: JobRunner | undefined;
   #app: Tq | undefined;
-  #running = false;
+  #running = 0;
   #leaving = false;
   #outgoing = "";
 
@@ -49,45 +54,70 @@ class ChildMain {
   }
 
   async #load(): Promise<void> {
-    const { appSpec, cwd, include, overrides, hostname } = this.#birth;
+    const { appSpec, cwd, include, overrides, hostname, loglevel, redirect, slots } = this.#birth;
+    const logger = relayedLogger(loglevel, (level, message, fields) => {
+      this.#send({ kind: "log", level, message, fields });
+      this.#flush(); // with the parent when the call returns: nothing is lost with this process
+    });
+    const captured = redirect === null ? undefined : captureOutput({ level: redirect, logger });
     const app = (await loadApp(appSpec, { cwd })) as Tq;
     app.conf.setFlags(overrides);
+    app.logger = logger;
     await app.loadModules(include);
     this.#app = app;
-    this.#executor = app.executor({ logger: this.#logger() });
+    const executor = app.executor({ logger, ...(captured ? { onRunEnd: captured.flush } : {}) });
     await app.signals.send("workerProcessInit", { hostname });
+    this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
   }
 
   #onFrame(frame: ToChild): void {
-    if (frame.kind === "exit") return this.#leave();
-    this.#waiting.push(frame);
-    if (!this.#running && this.#executor) this.#next();
+    switch (frame.kind) {
+      case "exit":
+        return this.#leave();
+      case "abandon": {
+        const abandoned = this.#runner?.abandon(frame.seq, frame.reason) ?? false;
+        this.#send({ kind: "abandoned", seq: frame.seq, ended: !abandoned });
+        return this.#flush();
+      }
+      case "run":
+        this.#waiting.push(frame);
+        if (this.#running < this.#birth.slots && this.#runner) this.#next();
+    }
   }
 
-  /** Takes the next job, if there is one. What the last one had to say leaves with its acceptance. */
+  /** Begins what there is room for. What the last one had to say leaves with the next one's acceptance. */
   #next(): void {
-    const next = this.#waiting.shift();
-    if (!next) {
-      this.#running = false;
-      this.#flush();
-      if (this.#leaving) this.#exit();
-      return;
+    const runner = this.#runner as JobRunner;
+    while (this.#running < this.#birth.slots) {
+      const next = this.#take();
+      if (!next) break;
+      this.#running += 1;
+      void this.#serve(runner, next.seq, next.job).then(() => {
+        this.#running -= 1;
+        this.#next();
+      });
     }
-    this.#running = true;
-    void this.#serve(next.seq, next.job).then(() => this.#next());
+    this.#flush();
+    if (this.#leaving && this.#running === 0) this.#exit();
   }
 
-  async #serve(seq: number, job: Job): Promise<void> {
-    const executor = this.#executor as Executor;
-    const prepared = executor.prepare(job);
-    const ready: Ready | Completed = prepared instanceof Promise ? await prepared : prepared;
-    if (ready.kind !== "ready") {
-      this.#send({ kind: "done", seq, outcome: ready });
-      return;
-    }
-    this.#send({ kind: "accepted", seq });
-    this.#flush(); // before the task: code that never yields would hold it back
-    const outcome = await executor.run(ready);
+  /** The next job that is still its own; whatever stood before it was taken back. */
+  #take(): { readonly seq: number; readonly job: Job } | undefined {
+    if (!this.#birth.claims) return this.#waiting.shift();
+    if (this.#waiting.length === 0) return undefined;
+    this.#claimed ??= takeClaim(claimsFd);
+    const mine = this.#claimed === undefined ? -1 : this.#waiting.findIndex(({ seq }) => seq === this.#claimed);
+    const next = this.#waiting[mine];
+    this.#waiting = mine < 0 ? [] : this.#waiting.slice(mine + 1);
+    if (next) this.#claimed = undefined;
+    return next;
+  }
+
+  async #serve(runner: JobRunner, seq: number, job: Job): Promise<void> {
+    const outcome = await runner.run(seq, job, () => {
+      this.#send({ kind: "accepted", seq });
+      this.#flush(); // before the task: code that never yields would hold it back
+    });
     this.#send({ kind: "done", seq, outcome });
   }
 
@@ -103,7 +133,7 @@ class ChildMain {
 
   #leave(): void {
     this.#leaving = true;
-    if (!this.#running) this.#exit();
+    if (this.#running === 0) this.#exit();
   }
 
   #exit(): void {
@@ -114,44 +144,8 @@ class ChildMain {
       .catch(() => undefined)
       .then(() => this.#channel.end(() => process.exit(0)));
   }
-
-  /** A logger whose lines are written by the parent, which owns the log file. */
-  #logger(): Logger {
-    const order: readonly LogLevel[] = ["trace", "debug", "info", "warn", "error", "fatal"];
-    const threshold = order.indexOf(levelOf(this.#birth.loglevel));
-    const make = (bindings: Readonly<Record<string, unknown>>): Logger => {
-      const method =
-        (level: LogLevel) =>
-        (first: string | object, ...rest: readonly unknown[]): void => {
-          if (order.indexOf(level) < threshold) return;
-          const [fields, message] = typeof first === "string" ? [{}, first] : [first, String(rest[0] ?? "")];
-          const err = (fields as { readonly err?: unknown }).err ?? (fields instanceof Error ? fields : undefined);
-          const plain = fields instanceof Error ? {} : fields;
-          const text = err instanceof Error ? { err: err.stack ?? err.message } : err === undefined ? {} : { err };
-          this.#send({ kind: "log", level, message, fields: { ...bindings, ...plain, ...text } });
-          if (!this.#running) this.#flush();
-          else setImmediate(() => this.#flush());
-        };
-      return {
-        trace: method("trace"),
-        debug: method("debug"),
-        info: method("info"),
-        warn: method("warn"),
-        error: method("error"),
-        fatal: method("fatal"),
-        level: this.#birth.loglevel,
-        isLevelEnabled: (level: LogLevel) => order.indexOf(level) >= threshold,
-        child: (more) => make({ ...bindings, ...more }),
-      } as Logger;
-    };
-    return make({});
-  }
-}
-
-function levelOf(name: string): LogLevel {
-  const levels: Readonly<Record<string, LogLevel>> = { WARNING: "warn", CRITICAL: "fatal", FATAL: "fatal" };
-  return levels[name.toUpperCase()] ?? (name.toLowerCase() as LogLevel);
 }
 
 const birth = JSON.parse(process.env[birthVariable] ?? "null") as ChildBirth | null;
+delete process.env[birthVariable];
 if (birth) await new ChildMain(birth).start();

@@ -2,45 +2,47 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Job } from "../../execution/job.ts";
-import type { Completed } from "../../execution/outcome.ts";
 import { titleRoom } from "../../system/process-title.ts";
+import { residentMemory } from "../../system/resident-memory.ts";
+import type { AbandonReason, Member, MemberEvents } from "../crew/member.ts";
+import type { Claims } from "./claims.ts";
+import type { Guard } from "./guard.ts";
 import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
-
-/** What a child tells its owner. */
-export interface ChildEvents {
-  readonly onReady: () => void;
-  /** It could not start, and says why; its exit follows. */
-  readonly onFailed: (message: string) => void;
-  readonly onAccepted: (seq: number) => void;
-  readonly onDone: (seq: number, outcome: Completed) => void;
-  readonly onLog: (level: string, message: string, fields: Readonly<Record<string, unknown>>) => void;
-  /** A line the task's code, or a program it started, has printed. */
-  readonly onPrint: (line: string) => void;
-  /** Once, when the process and its pipes have ended: nothing comes after it. */
-  readonly onExit: (exitCode: number | null, signal: NodeJS.Signals | null) => void;
-}
 
 const childMain = fileURLToPath(new URL("./child-main.js", import.meta.url));
 
+/** A child runs one program: it needs no more V8 helper threads than it can use. */
+const childFlags = ["--no-warnings=ExperimentalWarning"];
+
+export interface ChildParts {
+  /** Makes sure it does not outlive this process. */
+  readonly guard: Guard;
+  /** Given to a child that may have more in hand than it runs at once. */
+  readonly claims?: Claims;
+}
+
 /**
  * One child process as its parent sees it. Frames written in one tick leave together. Its
- * standard output and error are pipes, so that what a task prints is kept even if it dies.
+ * standard output and error are pipes, so that what a program a task started prints is kept even if it dies.
  */
-export class Child {
-  readonly birth: ChildBirth;
+export class Child implements Member {
   readonly #process: ChildProcess;
   readonly #channel: Duplex;
+  readonly #claims: Claims | undefined;
   #outgoing = "";
+  #offered: number[] = [];
 
-  constructor(birth: ChildBirth, events: ChildEvents) {
-    this.birth = birth;
+  constructor(birth: ChildBirth, events: MemberEvents, { guard, claims }: ChildParts) {
+    const piped = birth.redirect !== null;
+    this.#claims = claims;
     this.#process = spawn(process.execPath, [...childFlags, childMain, titleRoom], {
       cwd: birth.cwd,
       env: { ...process.env, [birthVariable]: JSON.stringify(birth) },
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
+      stdio: ["ignore", piped ? "pipe" : "inherit", piped ? "pipe" : "inherit", "pipe", ...(claims ? [claims.fd] : [])],
     });
     this.#channel = this.#process.stdio[3] as Duplex;
-    this.#listen(events);
+    if (this.#process.pid !== undefined) guard.watch(this.#process.pid);
+    this.#listen(events, guard);
   }
 
   get pid(): number {
@@ -48,16 +50,30 @@ export class Child {
   }
 
   give(seq: number, job: Job): void {
+    if (this.#claims) this.#offered.push(seq);
     this.#write(encodeToChild({ kind: "run", seq, job }));
   }
 
-  /** It finishes what it has and leaves. */
+  takeBack(): readonly number[] {
+    if (!this.#claims) return [];
+    this.#flush();
+    return this.#claims.takeBack();
+  }
+
+  abandon(seq: number, reason: AbandonReason): void {
+    this.#write(encodeToChild({ kind: "abandon", seq, reason }));
+  }
+
   dismiss(): void {
     this.#write(encodeToChild({ kind: "exit" }));
   }
 
   kill(signal: NodeJS.Signals): void {
     this.#process.kill(signal);
+  }
+
+  memory(): number {
+    return residentMemory(this.pid);
   }
 
   #write(frame: string): void {
@@ -67,11 +83,13 @@ export class Child {
 
   #flush(): void {
     const outgoing = this.#outgoing;
+    if (outgoing === "") return;
     this.#outgoing = "";
+    if (this.#offered.length > 0) this.#claims?.offer(this.#offered.splice(0));
     if (this.#channel.writable) this.#channel.write(outgoing);
   }
 
-  #listen(events: ChildEvents): void {
+  #listen(events: MemberEvents, guard: Guard): void {
     const frames = new FromChildReader((frame) => this.#onFrame(frame, events));
     this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
     // A dying child's pipes may break while being written to; its exit tells the story.
@@ -91,6 +109,7 @@ export class Child {
       if (ended) return;
       ended = true;
       events.onExit(exitCode, signal);
+      this.#claims?.close();
     };
     this.#process.on("error", (error) => {
       events.onFailed(`the child process could not be started: ${error.message}`);
@@ -99,6 +118,7 @@ export class Child {
     // `close` waits for the pipes: an outcome sent just before the exit is seen before it. A
     // grandchild may keep stdout open, so the exit is believed after a moment all the same.
     this.#process.on("exit", (exitCode, signal) => {
+      if (this.#process.pid !== undefined) guard.forget(this.#process.pid);
       const timer = setTimeout(() => end(exitCode, signal), 500);
       this.#process.once("close", () => {
         clearTimeout(timer);
@@ -107,12 +127,14 @@ export class Child {
     });
   }
 
-  #onFrame(frame: FromChild, events: ChildEvents): void {
+  #onFrame(frame: FromChild, events: MemberEvents): void {
     switch (frame.kind) {
       case "done":
         return events.onDone(frame.seq, frame.outcome);
       case "accepted":
         return events.onAccepted(frame.seq);
+      case "abandoned":
+        return events.onAbandoned(frame.seq, frame.ended);
       case "log":
         return events.onLog(frame.level, frame.message, frame.fields);
       case "ready":
@@ -122,6 +144,3 @@ export class Child {
     }
   }
 }
-
-/** A child runs one program: it needs no more V8 helper threads than it can use. */
-const childFlags = ["--no-warnings=ExperimentalWarning"];

@@ -1,15 +1,20 @@
 import type { ResultRecord } from "../../backend/record.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed } from "../../execution/outcome.ts";
+import type { LogLevel } from "../../log.ts";
 import type { TaskMessage } from "../../protocol/task-message.ts";
 import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
+import type { AbandonReason } from "../crew/member.ts";
 
 /**
  * The language between the parent and one child, over a socket pair: lines, each with its kind
  * as first letter. What is large and already text follows its line as a line of its own — the
  * body of a message, the document of a result — and is neither escaped nor parsed on the way.
  */
-export type ToChild = { readonly kind: "run"; readonly seq: number; readonly job: Job } | { readonly kind: "exit" };
+export type ToChild =
+  | { readonly kind: "run"; readonly seq: number; readonly job: Job }
+  | { readonly kind: "abandon"; readonly seq: number; readonly reason: AbandonReason }
+  | { readonly kind: "exit" };
 
 /** Child to parent: two in the life of a task, `accepted` and `done`. */
 export type FromChild =
@@ -18,6 +23,7 @@ export type FromChild =
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "accepted"; readonly seq: number }
   | { readonly kind: "done"; readonly seq: number; readonly outcome: Completed }
+  | { readonly kind: "abandoned"; readonly seq: number; readonly ended: boolean }
   | {
       readonly kind: "log";
       readonly level: string;
@@ -34,6 +40,12 @@ export interface ChildBirth {
   readonly cwd: string;
   readonly include: readonly string[];
   readonly loglevel: string;
+  /** Level at which what tasks print is logged; null leaves it to the standard streams. */
+  readonly redirect: LogLevel | null;
+  /** Tasks it runs at once. */
+  readonly slots: number;
+  /** Whether it takes a token of descriptor 4 before it begins a job. */
+  readonly claims: boolean;
   /** Settings given on the command line, which win over the app's own. */
   readonly overrides: Readonly<Record<string, unknown>>;
 }
@@ -43,6 +55,8 @@ export const birthVariable = "TQ_CHILD";
 const letters = {
   run: "r",
   exit: "x",
+  abandon: "b",
+  abandoned: "B",
   ready: "y",
   failed: "f",
   accepted: "a",
@@ -53,6 +67,7 @@ const letters = {
 
 export function encodeToChild(frame: ToChild): string {
   if (frame.kind === "exit") return `${letters.exit}\n`;
+  if (frame.kind === "abandon") return `${letters.abandon}${print([frame.seq, frame.reason])}\n`;
   const { job } = frame;
   const { headers, properties, contentType, contentEncoding, body } = job.message;
   const head = print([
@@ -88,6 +103,8 @@ export function encodeFromChild(frame: FromChild): string {
       if (body.includes("\n")) return `${letters.done}${print([seq, outcome])}\n`;
       return `${letters.doneWithRecord}${print([seq, { ...outcome, record: null }, record])}\n${body}\n`;
     }
+    case "abandoned":
+      return `${letters.abandoned}${print([frame.seq, frame.ended])}\n`;
     case "ready":
       return `${letters.ready}\n`;
     case "failed":
@@ -105,8 +122,13 @@ export class ToChildReader {
     let head: string | undefined;
     this.#lines = new LineSplitter((line) => {
       if (head === undefined) {
-        if (line[0] === letters.exit.charCodeAt(0)) onFrame({ kind: "exit" });
-        else head = line.toString("utf8", 1);
+        const letter = String.fromCharCode(line[0] as number);
+        if (letter === letters.run) head = line.toString("utf8", 1);
+        else if (letter === letters.exit) onFrame({ kind: "exit" });
+        else {
+          const [seq, reason] = JSON.parse(line.toString("utf8", 1)) as [number, AbandonReason];
+          onFrame({ kind: "abandon", seq, reason });
+        }
         return;
       }
       const parts = parseWireJson(head) as RunHead;
@@ -151,6 +173,10 @@ export class FromChildReader {
         case letters.log: {
           const [level, message, fields] = parseWireJson(rest) as [string, string, Record<string, unknown>];
           return onFrame({ kind: "log", level, message, fields });
+        }
+        case letters.abandoned: {
+          const [seq, ended] = JSON.parse(rest) as [number, boolean];
+          return onFrame({ kind: "abandoned", seq, ended });
         }
         case letters.ready:
           return onFrame({ kind: "ready" });
