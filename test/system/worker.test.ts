@@ -134,14 +134,13 @@ for (const kind of brokerKinds) {
 describe("a worker", () => {
   const [kind] = brokerKinds as unknown as [(typeof brokerKinds)[number]];
 
-  test("puts what tasks print into its log, marked with who printed it", async () => {
+  test("puts what tasks print into its log, marked with who printed it and for which task", async () => {
     await using scene = await stage(kind, ["-c", "1"]);
     const { worker, app } = scene;
-    await (await app.sendTask("acts.print")).get({ timeout: 10 });
-    await worker.printed(/WARNING\/ForkPoolWorker-1\] printed by console.log$/);
-    await worker.printed(/WARNING\/ForkPoolWorker-1\] written to stderr$/);
-    await worker.term();
-    expect(worker.output).toMatch(/WARNING\/ForkPoolWorker-1\] a line without its end/);
+    const { id } = await app.sendTask("acts.print");
+    for (const text of ["printed by console.log", "written to stderr", "a line without its end"]) {
+      await worker.printed(new RegExp(`WARNING/ForkPoolWorker-1\\] acts\\.print\\[${id}\\]: ${text}$`));
+    }
   });
 
   test("logs in Celery's words", async () => {
