@@ -1,4 +1,5 @@
 import { display } from "../config/censor.ts";
+import { parseRate, rate } from "../config/parse.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured } from "../errors.ts";
 import { handlerNames } from "../task/handlers.ts";
@@ -74,6 +75,11 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     const value = options[key];
     if (value === null || (typeof value === "number" && value >= 0)) continue;
     throw new ImproperlyConfigured(`task ${name}: ${key} must be a number, 0 or more, got: ${display(value)}`);
+  }
+  if (parseRate(options.rateLimit) === undefined) {
+    throw new ImproperlyConfigured(
+      `task ${name}: rateLimit must be ${rate.expects}, got: ${display(options.rateLimit)}`,
+    );
   }
   const { softTimeLimit, timeLimit, maxRetries } = options;
   if (softTimeLimit !== null && timeLimit !== null && softTimeLimit > timeLimit) {

@@ -207,7 +207,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     optimization,
     pool,
     detach: _detach,
-    disablePrefetch: _disablePrefetch,
     autoscale: _autoscale,
     beat: _beat,
     scheduleFilename: _scheduleFilename,
@@ -249,7 +248,6 @@ function refuseMissing(values: Values): void {
 /** What is left out without harm is said once. */
 function noticeMissing(values: Values, output: Output): void {
   const given: Readonly<Record<string, boolean>> = {
-    "--disable-prefetch": values.disablePrefetch === true,
     "--schedule-filename": values.scheduleFilename !== undefined,
     "--scheduler": values.scheduler !== undefined,
   };

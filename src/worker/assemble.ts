@@ -22,6 +22,8 @@ import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Ladder } from "./ladder.ts";
 import type { WorkerOptions } from "./options.ts";
+import { type PrefetchInput, prefetchCount, waitingRoom } from "./prefetch.ts";
+import { RateLimits } from "./rate-limits.ts";
 import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
 import { RevokeCatchUp } from "./revoke-catch-up.ts";
@@ -58,6 +60,8 @@ export interface Assembly {
   readonly revokes: Revokes;
   /** Revokes and stops tasks: for the remote control. */
   readonly revocation: Revocation;
+  /** For the remote control's `rate_limit`. */
+  readonly rateLimits: RateLimits;
   /** What this node tells monitors and its neighbours. */
   readonly dispatcher: Dispatcher;
   /** What it knows of its neighbours; null when it does not listen. */
@@ -109,6 +113,11 @@ export function assemble(
   const heartbeat = options.withoutHeartbeat
     ? null
     : new Heartbeat({ dispatcher, state, interval: options.heartbeatInterval ?? 2 });
+  const prefetch = (): PrefetchInput => ({
+    slots: pool.size,
+    multiplier: options.prefetchMultiplier ?? settings.workerPrefetchMultiplier,
+    disabled: options.disablePrefetch ?? settings.workerDisablePrefetch,
+  });
   const revokes = new Revokes(revokeLimits(process.env));
   const revocation = new Revocation({
     revokes,
@@ -132,6 +141,14 @@ export function assemble(
     revocation,
     onSettleError,
   });
+  const rateLimits = new RateLimits({
+    registry: app.tasks,
+    disabled: settings.workerDisableRateLimits,
+    state,
+    mostHeld: () => waitingRoom(prefetch()),
+    proceed: (request) => dispatch.reserve(request),
+    onSettleError,
+  });
   const intake = new Intake({
     registry: app.tasks,
     accept,
@@ -141,20 +158,21 @@ export function assemble(
     interrupted,
     revocation,
     events,
+    mostHeld: () => Math.min(waitingRoom(prefetch()), settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY),
     reserve: (request) => {
-      if (ladder.phase === "running") dispatch.reserve(request);
+      if (ladder.phase === "running") rateLimits.admit(request);
       else void giveBack([request.delivery]);
     },
     onSettleError,
   });
-  const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
   const consumer = new Consumer({
     broker,
     hostname,
     queues: () => queues,
-    prefetch: () => pool.size * multiplier,
+    prefetch: () => prefetchCount(prefetch()),
     onDelivery: (delivery) => intake.take(delivery),
     onLost: (error) => {
+      rateLimits.dropLost();
       dispatch.dropLost();
       if (settings.workerCancelLongRunningTasksOnConnectionLoss) dispatch.cancelLost();
       connection.lost(error);
@@ -239,7 +257,7 @@ export function assemble(
         // What has not begun is for others now; what runs may take as long as it likes.
         const scheduled = [...state.scheduled];
         intake.stop();
-        const waiting = [...dispatch.stop(), ...scheduled].map(({ delivery }) => delivery);
+        const waiting = [...rateLimits.stop(), ...dispatch.stop(), ...scheduled].map(({ delivery }) => delivery);
         await giveBack(waiting);
       },
     },
@@ -254,6 +272,7 @@ export function assemble(
     connection,
     revokes,
     revocation,
+    rateLimits,
     dispatcher,
     gossip,
   };

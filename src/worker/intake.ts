@@ -26,6 +26,8 @@ export interface IntakeParts {
   readonly interrupted: Interrupted;
   readonly revocation: Revocation;
   readonly events: TaskEvents;
+  /** Most requests kept in hand while they wait for their time. */
+  readonly mostHeld: () => number;
   readonly reserve: (request: Request) => void;
   /** What settling rejects with is a lost connection: the message will come again. */
   readonly onSettleError: (error: unknown) => void;
@@ -89,7 +91,8 @@ export class Intake {
     const wait = eta === null ? 0 : eta.getTime() - Date.now();
     if (wait <= 0) return this.#parts.reserve(request);
     const due = eta as Date;
-    if (wait <= shortWaitMs) return this.#hold(request, due);
+    if (wait <= shortWaitMs && this.#parts.state.scheduled.size < this.#parts.mostHeld())
+      return this.#hold(request, due);
     delivery.park(due).catch((error: unknown) => {
       // What came in from elsewhere may have headers this client cannot write: it waits in hand, as in Celery.
       if (error instanceof MessageTooLarge) this.#hold(request, due);

@@ -22,6 +22,8 @@ export interface WorkerOptions {
   /** `fair` (default): a child gets a task when it is idle; `fast`: short tasks go in small batches. */
   readonly optimization?: string;
   readonly prefetchMultiplier?: number;
+  /** Take a message only when a slot is free. */
+  readonly disablePrefetch?: boolean;
   readonly purge?: boolean;
   readonly maxTasksPerChild?: number;
   /** KiB. */

@@ -31,7 +31,7 @@ export const taskSettings = {
   taskDefaultExchange: setting(nullable(name), null, "Exchange of queues that name none; null: named as the queue."),
   taskDefaultExchangeType: setting(exchangeType, "direct", "Type of that exchange: direct, topic or fanout."),
   taskDefaultRoutingKey: setting(nullable(name), null, "Routing key of the default queue; null: its name."),
-  taskDefaultRateLimit: notYet(nullable(rate), null, "Most runs of one task type per worker: 10/s, 100/m, 5/h."),
+  taskDefaultRateLimit: setting(nullable(rate), null, "Most runs of one task type per worker: 10/s, 100/m, 5/h."),
   taskDefaultPriority: setting(
     nullable(integer(0, 255)),
     null,

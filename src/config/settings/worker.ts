@@ -22,7 +22,7 @@ export const workerSettings = {
   workerDirect: notYet(bool, false, "A queue of its own for each worker: <node name>.dq2.", {
     old: "CELERY_WORKER_DIRECT",
   }),
-  workerDisableRateLimits: notYet(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
+  workerDisableRateLimits: setting(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
   workerDeduplicateSuccessfulTasks: notYet(bool, false, "Skip redelivered tasks that have already succeeded."),
   workerEnableRemoteControl: setting(bool, true, "Listen to inspect and control commands.", {
     old: "CELERY_ENABLE_REMOTE_CONTROL",
@@ -44,9 +44,9 @@ export const workerSettings = {
   workerPoolRestarts: notYet(bool, false, "Allow the pool_restart command."),
   workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),
   workerPrefetchMultiplier: setting(integer(0), 4, "Messages held per child; 1 for long tasks, 0 for no bound."),
-  workerEtaTaskLimit: notYet(nullable(integer(0)), null, "Most tasks with an ETA kept in memory."),
+  workerEtaTaskLimit: setting(nullable(integer(0)), null, "Most tasks with an ETA kept in memory."),
   workerEnablePrefetchCountReduction: notYet(bool, true, "Hold fewer messages after a reconnect, until tasks end."),
-  workerDisablePrefetch: notYet(bool, false, "Fetch a message only when a child is free."),
+  workerDisablePrefetch: setting(bool, false, "Fetch a message only when a child is free."),
   workerRedirectStdouts: setting(bool, true, "What tasks print goes to the log.", { old: "CELERY_REDIRECT_STDOUTS" }),
   workerRedirectStdoutsLevel: setting(logLevel, "WARNING", "At this level.", {
     old: "CELERY_REDIRECT_STDOUTS_LEVEL",

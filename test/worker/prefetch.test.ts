@@ -1,0 +1,18 @@
+import { expect, test } from "vitest";
+import { prefetchCount, waitingRoom } from "../../src/worker/prefetch.ts";
+
+test.each([
+  // slots, multiplier, disabled, window, room for what waits
+  [4, 4, false, 16, 4],
+  [1, 4, false, 4, 1],
+  [8, 1, false, 8, 0],
+  [4, 0, false, 0, 333],
+  [4, 4, true, 4, 0],
+  [4, 0, true, 4, 0],
+  // A pool that is still empty takes something at least; more than AMQP can count is no bound.
+  [0, 4, false, 1, 0],
+  [20_000, 4, false, 0, 333],
+])("%i slots by %i, disabled %s: %i messages, %i of which may wait", (slots, multiplier, disabled, window, room) => {
+  expect(prefetchCount({ slots, multiplier, disabled })).toBe(window);
+  expect(waitingRoom({ slots, multiplier, disabled })).toBe(room);
+});
