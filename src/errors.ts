@@ -98,6 +98,9 @@ export class ValidationError extends InvalidTaskError {
 /** A member of a chord's header failed. */
 export class ChordError extends TaskError {}
 
+/** A walk through results came to one that is not there yet. */
+export class IncompleteStream extends TaskError {}
+
 /** The result store could not give a result after its retries. */
 export class BackendGetMetaError extends TaskError {}
 

@@ -2,10 +2,18 @@
 
 export { Tq, type TqOptions } from "./app/app.ts";
 export type { CallOptions } from "./app/call-options.ts";
-export { AsyncResult, type GetOptions } from "./app/result.ts";
+export { Chord, Chunks, chain, chord, Group, group } from "./app/canvas.ts";
+export type { AnySignature, Anything, ArgsOf, ResultOf } from "./app/canvas-types.ts";
+export { AsyncResult } from "./app/result.ts";
+export type { GetOptions, ResultHandle } from "./app/result-handle.ts";
+export { GroupResult, ResultSet } from "./app/result-set.ts";
+export { DependencyGraph } from "./app/result-tree.ts";
 export { currentApp, sharedTask } from "./app/shared-task.ts";
+export { Signature, type SignatureOptions } from "./app/signature.ts";
 export type { TaskDefinition, TaskHandle } from "./app/task-handle.ts";
 export type { StaticMethodDecorator, TaskMaker } from "./app/task-maker.ts";
+export { allowJoinResult, deniedJoinResult } from "./app/waiting.ts";
+export type { StampingVisitor, Stamps } from "./canvas/stamp.ts";
 export * from "./errors.ts";
 export type { Dispatcher } from "./events/dispatcher.ts";
 export type { EventHandler, Receiver, ReceiverOptions } from "./events/receiver.ts";
@@ -14,7 +22,7 @@ export { State, type StateOptions } from "./events/state.ts";
 export type { TaskView } from "./events/task-view.ts";
 export type { WorkerView } from "./events/worker-view.ts";
 export type { Event, ReceivedEvent } from "./protocol/event.ts";
-export type { SignatureDict } from "./protocol/signature.ts";
+export type { SignatureDict, SignatureLike } from "./protocol/signature.ts";
 export type { AnyState, TaskState } from "./protocol/states.ts";
 export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES, UNREADY_STATES } from "./protocol/states.ts";
 export type { TaskMeta } from "./protocol/task-meta.ts";

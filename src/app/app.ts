@@ -3,10 +3,14 @@ import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ResultBackend } from "../backend/backend.ts";
 import { createBackend } from "../backend/connect.ts";
+import { encodeRecord } from "../backend/record.ts";
 import type { Broker } from "../broker/broker.ts";
 import { createBroker } from "../broker/connect.ts";
 import { createTopology, type Topology } from "../broker/topology.ts";
+import { fromDict } from "../canvas/from-dict.ts";
+import { createChunks, createMap, createStarmap } from "../canvas/map.ts";
 import type { Call } from "../canvas/plan.ts";
+import { createSignature } from "../canvas/signature.ts";
 import { type Conf, createConf } from "../config/conf.ts";
 import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective.ts";
 import { settingsFromEnvironment } from "../config/resolve.ts";
@@ -20,7 +24,8 @@ import { Executor } from "../execution/executor.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
-import type { SignatureDict } from "../protocol/signature.ts";
+import { type SignatureDict, type SignatureLike, signatureDict } from "../protocol/signature.ts";
+import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
 import { BaseTask, handlersOf, type RunnableTask } from "../task/base-task.ts";
 import { builtinTasks } from "../task/builtins.ts";
@@ -38,13 +43,19 @@ import { Signals } from "../task/signals.ts";
 import type { Task, TaskOptions } from "../task/task.ts";
 import { annotated } from "./annotations.ts";
 import { type CallOptions, wireOptions } from "./call-options.ts";
+import { AppCanvas } from "./canvas-host.ts";
+import type { Anything } from "./canvas-types.ts";
 import { directContext } from "./direct-context.ts";
 import { Eager } from "./eager.ts";
 import { AppEvents } from "./events.ts";
+import { resultFromTuple } from "./handles.ts";
 import { joinApps, makeCurrent, type SharedDefinition } from "./living-apps.ts";
 import { appBrand } from "./load.ts";
 import { ModuleLoader, ModuleNotFound } from "./module-loader.ts";
-import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
+import { AsyncResult } from "./result.ts";
+import type { ErrorRegistry, ResultHandle, ResultSource } from "./result-handle.ts";
+import { type GroupResult, ResultSet } from "./result-set.ts";
+import type { Signature } from "./signature.ts";
 import type { ApplyOptions, TaskDefinition, TaskHandle } from "./task-handle.ts";
 import type { StaticMethodDecorator, TaskMaker } from "./task-maker.ts";
 import { completeOptions } from "./task-options.ts";
@@ -101,6 +112,7 @@ export class Tq implements AsyncDisposable {
   readonly #eager = new Eager(this);
   readonly #sender: Sender;
   readonly #source: ResultSource;
+  readonly #canvas: AppCanvas;
 
   constructor(main = "tasks", options: TqOptions = {}) {
     const { broker, backend, logger, taskCls = BaseTask, setAsCurrent = true, ...settings } = options;
@@ -119,7 +131,21 @@ export class Tq implements AsyncDisposable {
     this.#source = {
       backend: () => (this.conf.settings.taskAlwaysEager ? this.#eager.backend() : this.backend()),
       errors: this.errors,
+      handle: (tuple) => resultFromTuple(tuple, this.#source),
+      mark: (id, state, result) => this.#mark(id, state, result),
     };
+    this.#canvas = new AppCanvas({
+      settings: () => this.conf.settings,
+      source: this.#source,
+      open: () => this.#openSender(),
+      replyTo: () => this.#replyTo,
+      runTask: (name, args, kwargs) => {
+        const task = this.tasks.find(name);
+        const bound = bindArguments(task.name, task.parameters, args, kwargs, task.options.typing);
+        return task.run(directContext(task, args, this.#logger) as TaskContext, bound);
+      },
+      ignoresResult: (name) => this.tasks.get(name)?.options.ignoreResult ?? false,
+    });
     this.events = new AppEvents({
       settings: () => this.conf.settings,
       clock: this.clock,
@@ -285,14 +311,19 @@ export class Tq implements AsyncDisposable {
             task,
           ),
       },
+      s: { value: (...args: readonly unknown[]) => this.signature(task.name, args) },
+      si: { value: (...args: readonly unknown[]) => this.signature(task.name, args, { immutable: true }) },
       signature: {
-        value: (
-          args: readonly unknown[] = [],
-          options: CallOptions & { readonly immutable?: boolean } = {},
-        ): SignatureDict => {
-          const { immutable = false, kwargs = {}, ...rest } = options;
-          return { task: task.name, args, kwargs, options: wireOptions(rest), subtask_type: null, immutable };
-        },
+        value: (args: readonly unknown[] = [], options: SignatureTraits = {}) =>
+          this.signature(task.name, args, options),
+      },
+      map: { value: (items: Iterable<unknown>) => this.#canvas.wrap(createMap(bare(task), [...items])) },
+      starmap: {
+        value: (items: Iterable<readonly unknown[]>) => this.#canvas.wrap(createStarmap(bare(task), [...items])),
+      },
+      chunks: {
+        value: (items: Iterable<readonly unknown[]>, size: number) =>
+          this.#canvas.wrap(createChunks(bare(task), [...items], size)),
       },
     }) as unknown as TaskHandle<never[], unknown>;
   }
@@ -313,6 +344,43 @@ export class Tq implements AsyncDisposable {
       options: wireOptions(options),
     };
     return (await this.#send(call, task)) as AsyncResult<R>;
+  }
+
+  /**
+   * A signature by the name of its task, or out of one that travelled as data: what a task gets
+   * when a signature was its argument. Its types are those one gives it.
+   */
+  signature<A extends readonly unknown[] = Anything, R = unknown>(
+    task: string,
+    args?: readonly unknown[],
+    options?: SignatureTraits,
+  ): Signature<A, R>;
+  signature<A extends readonly unknown[] = Anything, R = unknown>(dict: SignatureLike): Signature<A, R>;
+  signature(
+    task: string | SignatureLike,
+    args: readonly unknown[] = [],
+    options: SignatureTraits = {},
+  ): Signature<Anything, unknown> {
+    if (typeof task !== "string") return this.#canvas.wrap(fromDict(signatureDict(task))) as Signature;
+    const { immutable = false, kwargs = {}, ...rest } = options;
+    const dict = createSignature(task, checkArgs(args), checkKwargs(kwargs), wireOptions(rest), { immutable });
+    return this.#canvas.wrap(dict) as Signature;
+  }
+
+  /** The results of a group that were kept with `GroupResult.save`; null when nothing is known of it. */
+  async restoreGroup<T extends readonly unknown[] = unknown[]>(id: string): Promise<GroupResult<T> | null> {
+    const tuple = await (await this.backend()).loadGroup(id);
+    return tuple === undefined ? null : (resultFromTuple(tuple, this.#source) as GroupResult<T>);
+  }
+
+  /** The handle of a result out of the form in which it travels (`asTuple`). */
+  resultFromTuple(tuple: ResultTuple): AsyncResult | GroupResult {
+    return resultFromTuple(tuple, this.#source) as AsyncResult | GroupResult;
+  }
+
+  /** Several results as one, to be waited for together. */
+  resultSet(results: Iterable<ResultHandle>): ResultSet {
+    return new ResultSet(results, this.#source);
   }
 
   /** A handle on the result of a call made anywhere. */
@@ -341,11 +409,7 @@ export class Tq implements AsyncDisposable {
     const { settings } = this.conf;
     if (task?.schemas.args) await Promise.all(calls.map((call) => checkCall(task, call)));
     if (settings.taskAlwaysEager && task) return await this.#eager.results(calls);
-    if (this.#usesReplies(settings)) {
-      const backend = await this.backend();
-      await backend.prepare();
-      this.#replyTo = backend.replyTo;
-    }
+    await this.#prepareReplies(settings);
     const ids = await this.#sender.sendAll(calls);
     return ids.map((id, index) => {
       const ignored = (calls[index]?.options.ignore_result ?? task?.options.ignoreResult ?? false) === true;
@@ -353,8 +417,25 @@ export class Tq implements AsyncDisposable {
     });
   }
 
-  #usesReplies(settings: Settings): boolean {
-    return effectiveResultBackend(settings).startsWith("rpc");
+  async #prepareReplies(settings: Settings): Promise<void> {
+    if (!effectiveResultBackend(settings).startsWith("rpc")) return;
+    const backend = await this.backend();
+    await backend.prepare();
+    this.#replyTo = backend.replyTo;
+  }
+
+  /** Who sends what a composition plans. */
+  async #openSender(): Promise<CallSender> {
+    const { settings } = this.conf;
+    if (settings.taskAlwaysEager) return this.#eager;
+    await this.#prepareReplies(settings);
+    return this.#sender;
+  }
+
+  async #mark(id: string, state: string, result: unknown): Promise<void> {
+    const meta = createTaskMeta({ task_id: id, status: state, result, children: null });
+    const { resultSerializer: serializer } = this.conf.settings;
+    await (await this.backend()).store(await encodeRecord(meta, { serializer, replyTo: null, correlationId: id }));
   }
 
   // ── parts ──────────────────────────────────────────────────────────────────
@@ -584,6 +665,11 @@ async function checkCall(task: Task, call: Call): Promise<void> {
   const { args = [] } = task.schemas;
   await checkArguments(task.name, args, bindArguments(task.name, task.parameters, call.args, call.kwargs));
 }
+
+/** What `signature` takes beside the arguments. */
+type SignatureTraits = CallOptions & { readonly immutable?: boolean };
+
+const bare = (task: Task): SignatureDict => createSignature(task.name);
 
 function checkArgs(args: readonly unknown[]): readonly unknown[] {
   if (!Array.isArray(args)) throw new InvalidTaskError("task args must be an array");

@@ -1,4 +1,4 @@
-import type { SignatureDict } from "../protocol/signature.ts";
+import { type SignatureLike, signatureDict } from "../protocol/signature.ts";
 import type { Producer } from "../task/producer.ts";
 
 /** Options of one call (inventory C.1). Durations are seconds. */
@@ -30,9 +30,9 @@ export interface CallOptions {
   readonly argsrepr?: string;
   readonly kwargsrepr?: string;
   /** Called with the result, or list of them, when the task succeeds. */
-  readonly link?: SignatureDict | readonly SignatureDict[];
+  readonly link?: SignatureLike | readonly SignatureLike[];
   /** Called when it fails. */
-  readonly linkError?: SignatureDict | readonly SignatureDict[];
+  readonly linkError?: SignatureLike | readonly SignatureLike[];
   /** Try again when the broker cannot be reached; default `taskPublishRetry`. */
   readonly retry?: boolean;
   readonly retryPolicy?: {
@@ -82,7 +82,13 @@ export function wireOptions(options: CallOptions): Record<string, unknown> {
   const wire: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(options)) {
     if (key === "kwargs" || value === undefined) continue;
-    wire[wireNames[key] ?? key] = value;
+    const name = wireNames[key] ?? key;
+    wire[name] = name === "link" || name === "link_error" ? linksOf(value as CallOptions["link"]) : value;
   }
   return wire;
+}
+
+function linksOf(links: CallOptions["link"] | null): unknown {
+  if (!links) return links;
+  return Array.isArray(links) ? links.map(signatureDict) : signatureDict(links as SignatureLike);
 }

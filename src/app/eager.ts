@@ -13,7 +13,9 @@ import { currentRun } from "../task/current.ts";
 import type { TaskRegistry } from "../task/registry.ts";
 import type { CallSender } from "../task/sender.ts";
 import { argsRepr, kwargsRepr } from "../util/repr.ts";
-import { AsyncResult, type ErrorRegistry, type ResultSource } from "./result.ts";
+import { resultFromTuple } from "./handles.ts";
+import { AsyncResult } from "./result.ts";
+import type { ErrorRegistry, ResultSource } from "./result-handle.ts";
 
 /** The parts of an app eager calls need. */
 export interface EagerHost {
@@ -42,7 +44,12 @@ export class Eager implements CallSender {
 
   constructor(app: EagerHost) {
     this.#app = app;
-    this.source = { backend: () => this.backend(), errors: app.errors };
+    this.source = {
+      backend: () => this.backend(),
+      errors: app.errors,
+      handle: (tuple) => resultFromTuple(tuple, this.source),
+      mark: async () => undefined,
+    };
   }
 
   backend(): Promise<ResultBackend> {

@@ -1,62 +1,72 @@
-import type { ResultBackend } from "../backend/backend.ts";
-import { ImproperlyConfigured, TimeoutError } from "../errors.ts";
-import { decodeError, type ErrorConstructorLike } from "../protocol/exception.ts";
+import { decodeError } from "../protocol/exception.ts";
 import { EXCEPTION_STATES, isReady, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
-import { currentRun } from "../task/current.ts";
+import type { GetOptions, ResultHandle, ResultSource } from "./result-handle.ts";
+import {
+  buildGraph,
+  type Collected,
+  collect,
+  type DependencyGraph,
+  iterateDependencies,
+  stepsBefore,
+  throwOfParents,
+} from "./result-tree.ts";
+import { assertMayWait, metasOf, openStore } from "./waiting.ts";
 
-/** Classes of errors by the name they have on the wire. */
-export type ErrorRegistry = Map<string, ErrorConstructorLike>;
-
-/** What a result needs of its app. */
-export interface ResultSource {
-  readonly backend: () => Promise<ResultBackend>;
-  /** Classes of the user's own errors, by name, so that they come back as themselves. */
-  readonly errors: ErrorRegistry;
-}
-
-export interface GetOptions {
-  /** Seconds; without it waits for ever. */
-  readonly timeout?: number;
-  /** False: a failed task's error is returned rather than thrown. */
-  readonly propagate?: boolean;
-  /** Called with every state stored while waiting (PROGRESS, RETRY …) and with the last one. */
-  readonly onMessage?: (meta: TaskMeta) => void;
-  readonly signal?: AbortSignal;
-  /** A task that waits for another may wait for ever: refused inside tasks unless this is false. */
-  readonly disableSyncSubtasks?: boolean;
+/** What is known of a result when its handle is made. */
+export interface ResultOptions {
+  /** The call stores no result. */
+  readonly ignored?: boolean;
+  /** Its end, where that is known already. */
+  readonly known?: TaskMeta;
+  readonly parent?: ResultHandle | null;
 }
 
 /** The result of a call, now or later. Everything about it is asked of the result store. */
-export class AsyncResult<T = unknown> {
+export class AsyncResult<T = unknown> implements ResultHandle<T> {
   readonly id: string;
+  /** What came before in a chain; for the body of a chord the group of its header. Null when there is none. */
+  readonly parent: ResultHandle | null;
+  /** Whether the call stores no result: then `get` gives null at once. */
+  readonly ignored: boolean;
   readonly #source: ResultSource;
-  readonly #ignored: boolean;
   #final: TaskMeta | undefined;
 
-  constructor(
-    id: string,
-    source: ResultSource,
-    options: { readonly ignored?: boolean; readonly known?: TaskMeta } = {},
-  ) {
+  constructor(id: string, source: ResultSource, options: ResultOptions = {}) {
     this.id = id;
     this.#source = source;
-    this.#ignored = options.ignored ?? false;
+    this.ignored = options.ignored ?? false;
+    this.parent = options.parent ?? null;
     this.#final = options.known;
+  }
+
+  get leaves(): readonly string[] {
+    return this.ignored ? [] : [this.id];
   }
 
   /**
    * The value the task returned; waits for it. Throws the task's error, with its remote
-   * traceback, or `TimeoutError`. Null at once for a call whose result is ignored.
+   * traceback, that of a step before it, or `TimeoutError`. Null at once for a call whose result
+   * is ignored.
    */
   async get(options: GetOptions = {}): Promise<T> {
-    const { propagate = true, disableSyncSubtasks = true } = options;
-    if (this.#ignored) return null as T;
-    if (disableSyncSubtasks && currentRun.getStore()) throw waitingInside();
-    this.#final ??= await this.#wait(options);
+    const { propagate = true, followParents = true } = options;
+    if (this.ignored) return null as T;
+    assertMayWait(options);
+    const lookBack = propagate && followParents;
+    this.#final ??= await this.#wait(options, lookBack ? stepsBefore(this) : []);
     const value = this.#valueOf(this.#final);
-    if (propagate && PROPAGATE_STATES.has(this.#final.status)) throw value;
+    if (propagate && PROPAGATE_STATES.has(this.#final.status)) {
+      if (lookBack) await throwOfParents(this);
+      throw value;
+    }
+    options.callback?.(this.id, value);
     return value as T;
+  }
+
+  /** Celery's older name of `get`. */
+  wait(options: GetOptions = {}): Promise<T> {
+    return this.get(options);
   }
 
   /** PENDING also stands for an id nothing is known of. */
@@ -68,6 +78,11 @@ export class AsyncResult<T = unknown> {
   async result(): Promise<unknown> {
     const meta = await this.#meta();
     return meta === undefined ? null : this.#valueOf(meta);
+  }
+
+  /** Celery's other name of `result`, for what `updateState` has stored. */
+  info(): Promise<unknown> {
+    return this.result();
   }
 
   /** Text of the remote stack, when the task failed. */
@@ -87,16 +102,47 @@ export class AsyncResult<T = unknown> {
     return (await this.state()) === "FAILURE";
   }
 
+  /** Whether the store knows anything of it. */
+  async exists(): Promise<boolean> {
+    return (await this.#meta()) !== undefined;
+  }
+
   /** When the task ended; null before. */
   async dateDone(): Promise<Date | null> {
     const text = (await this.#meta())?.date_done;
     return text ? new Date(text) : null;
   }
 
-  /** Results of the calls the task has made. */
-  async children(): Promise<AsyncResult[]> {
+  /** Name of the task. This and what follows is kept only with `resultExtended`; null without. */
+  async name(): Promise<string | null> {
+    return (await this.#meta())?.name ?? null;
+  }
+
+  async args(): Promise<unknown> {
+    return (await this.#meta())?.args ?? null;
+  }
+
+  async kwargs(): Promise<unknown> {
+    return (await this.#meta())?.kwargs ?? null;
+  }
+
+  /** Node name of the worker that ran it. */
+  async worker(): Promise<string | null> {
+    return (await this.#meta())?.worker ?? null;
+  }
+
+  async retries(): Promise<number | null> {
+    return (await this.#meta())?.retries ?? null;
+  }
+
+  async queue(): Promise<string | null> {
+    return (await this.#meta())?.queue ?? null;
+  }
+
+  /** Results of what the task has started: calls it made, callbacks, the next step of a chain. */
+  async children(): Promise<ResultHandle[]> {
     const children = (await this.#meta())?.children ?? [];
-    return children.map((child) => new AsyncResult(child[0][0], this.#source));
+    return children.map((child) => this.#source.handle(child));
   }
 
   /** The stored document as it is; undefined when there is none. */
@@ -104,15 +150,59 @@ export class AsyncResult<T = unknown> {
     return await this.#meta();
   }
 
-  /** Removes the result from the store. */
+  /** Throws the error that is stored; gives the value that is stored when there is none. */
+  async maybeThrow(options: { readonly propagate?: boolean } = {}): Promise<unknown> {
+    const meta = await this.#meta();
+    if (meta === undefined) return null;
+    const value = this.#valueOf(meta);
+    if ((options.propagate ?? true) && PROPAGATE_STATES.has(meta.status)) throw value;
+    return value;
+  }
+
+  /**
+   * Each result of the tree below this one with its value, this one first; waits for each.
+   * With `intermediate` also groups themselves.
+   */
+  collect(options: GetOptions & { readonly intermediate?: boolean } = {}): AsyncGenerator<Collected, void, undefined> {
+    return collect(this, options);
+  }
+
+  /** Pairs of parent and child, through all that this call started. Throws `IncompleteStream` at one that is not ready. */
+  iterdeps(options: { readonly intermediate?: boolean } = {}): ReturnType<typeof iterateDependencies> {
+    return iterateDependencies(this, options.intermediate ?? false);
+  }
+
+  /** The value of the last result in the tree. */
+  async getLeaf(options: GetOptions = {}): Promise<unknown> {
+    let value: unknown = null;
+    for await (const [, found] of this.collect(options)) value = found;
+    return value;
+  }
+
+  /** Which result led to which; `toDot()` draws it. What is not ready yet has no edges. */
+  graph(options: { readonly intermediate?: boolean } = {}): Promise<DependencyGraph> {
+    return buildGraph(this, options.intermediate ?? true);
+  }
+
+  /** Removes the result, and those of the steps before it, from the store. */
   async forget(): Promise<void> {
     this.#final = undefined;
     await (await this.#source.backend()).forget(this.id);
+    await this.parent?.forget();
   }
 
-  /** The form in which results travel: `[[id, parent], children]`. */
+  /** Asks the task to stop: it sees that by `self.isAborted()`. Its state is ABORTED until it ends. */
+  async abort(): Promise<void> {
+    await this.#source.mark(this.id, "ABORTED", null);
+  }
+
+  /** Whether `abort` was called and the task has not ended since. */
+  async isAborted(): Promise<boolean> {
+    return (await this.state()) === "ABORTED";
+  }
+
   asTuple(): ResultTuple {
-    return [[this.id, null], null];
+    return [[this.id, this.parent?.asTuple() ?? null], null];
   }
 
   toString(): string {
@@ -123,50 +213,34 @@ export class AsyncResult<T = unknown> {
     return `<AsyncResult: ${this.id}>`;
   }
 
+  valueFrom(metas: ReadonlyMap<string, TaskMeta>): unknown {
+    const meta = metas.get(this.id) ?? this.#final;
+    if (meta === undefined) return null;
+    if (isReady(meta.status)) this.#final = meta;
+    return this.#valueOf(meta);
+  }
+
   async #meta(): Promise<TaskMeta | undefined> {
     if (this.#final) return this.#final;
-    const backend = await this.#source.backend();
-    if (backend.kind === "disabled") throw noStore();
-    const meta = await backend.load(this.id);
+    const meta = await (await openStore(this.#source)).load(this.id);
     if (meta && isReady(meta.status)) this.#final = meta;
     return meta;
   }
 
-  async #wait(options: GetOptions): Promise<TaskMeta> {
-    const backend = await this.#source.backend();
-    if (backend.kind === "disabled") throw noStore();
-    const timeout = new AbortController();
-    const timer =
-      options.timeout === undefined
-        ? undefined
-        : setTimeout(() => timeout.abort(new TimeoutError("The operation timed out.")), options.timeout * 1000);
-    const signal = options.signal ? AbortSignal.any([timeout.signal, options.signal]) : timeout.signal;
-    try {
-      for await (const meta of backend.watch([this.id], { signal, intermediate: options.onMessage !== undefined })) {
-        options.onMessage?.(meta);
-        if (isReady(meta.status)) return meta;
-      }
-      throw new TimeoutError(`the result of ${this.id} never came: its store was closed`);
-    } finally {
-      clearTimeout(timer);
+  /** Waits; a step before this one that fails ends the wait, for this one may then never come. */
+  async #wait(options: GetOptions, before: readonly string[]): Promise<TaskMeta> {
+    const { onMessage } = options;
+    const own = onMessage && ((meta: TaskMeta): void => void (meta.task_id === this.id && onMessage(meta)));
+    const waiting = { ...options, ...(own ? { onMessage: own } : {}) };
+    for await (const meta of metasOf(this.#source, [this.id, ...before], waiting)) {
+      if (meta.task_id === this.id) return meta;
+      if (PROPAGATE_STATES.has(meta.status)) throw this.#valueOf(meta);
     }
+    throw new Error("a watch ended before its last result");
   }
 
   #valueOf(meta: TaskMeta): unknown {
     if (!EXCEPTION_STATES.has(meta.status)) return meta.result;
     return decodeError(meta.result, meta.traceback, this.#source.errors);
   }
-}
-
-function waitingInside(): Error {
-  return new ImproperlyConfigured(
-    "Never call result.get() within a task! A worker whose tasks wait for tasks can wait for ever: " +
-      "use link or a chain, or pass disableSyncSubtasks: false if you are sure.",
-  );
-}
-
-function noStore(): Error {
-  return new ImproperlyConfigured(
-    "No result backend is configured: set resultBackend (redis://…, sqlite://…, rpc://) or the `backend` option of the app.",
-  );
 }

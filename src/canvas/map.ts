@@ -17,6 +17,10 @@ export function createChunks(task: SignatureDict, items: readonly (readonly unkn
   return createSignature("celery.chunks", [], { task, it: items, n: size }, {}, { immutable: true });
 }
 
+/** Python leaves their type out: they are known by their task. */
+export const isChunks = (signature: SignatureDict): boolean =>
+  signature.subtask_type === "chunks" || (signature.task === "celery.chunks" && "it" in signature.kwargs);
+
 /** Chunks are never sent as a task: this is the group that is. The last starmap may be shorter. */
 export function chunksToGroup(chunks: SignatureDict): SignatureDict {
   const { task, it, n } = chunks.kwargs as { task: SignatureDict; it: (readonly unknown[])[]; n: number };

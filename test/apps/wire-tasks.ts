@@ -45,6 +45,8 @@ export interface Wire {
   readonly app: Tq;
   /** The tasks by name, for callers that go by their handles. */
   readonly handles: ReadonlyMap<string, AnyHandle>;
+  /** Those that workflows are made of, with their types. */
+  readonly tasks: ReturnType<typeof workflowTasks>;
 }
 
 /** The tq half of the interoperability tests: the tasks of test/python/wire.py under the same names. */
@@ -62,10 +64,8 @@ export function createWire(environment: WireEnvironment): Wire {
   const keep = (handle: unknown): void => {
     handles.set((handle as AnyHandle).taskName, handle as AnyHandle);
   };
-  keep(app.task("wire.add", (x: number, y: number) => x + y));
-  keep(app.task("wire.mul", (x: number, y: number) => x * y));
-  keep(app.task("wire.xsum", (numbers: number[]) => numbers.reduce((sum, one) => sum + one, 0)));
-  keep(app.task("wire.echo", (value: unknown) => value));
+  const tasks = workflowTasks(app);
+  for (const handle of Object.values(tasks)) keep(handle);
   keep(app.task("wire.kinds", (values: unknown[]) => values.map(kindOf)));
   keep(
     app.task("wire.keywords", (first: unknown, second: unknown = "two", third: unknown = "three") => {
@@ -73,20 +73,8 @@ export function createWire(environment: WireEnvironment): Wire {
     }),
   );
   keep(
-    app.task("wire.fail", function fail(message: string) {
-      throw new ValueError(message);
-    }),
-  );
-  keep(
     app.task("wire.fail_custom", (message: string, number: number) => {
       throw new CustomError(message, number);
-    }),
-  );
-  keep(
-    app.task("wire.flaky", { bind: true, maxRetries: 5 }, (self, failures: number) => {
-      const { retries } = self.request;
-      if (retries < failures) throw self.retry({ countdown: 0, cause: new RuntimeError(`try ${retries}`) });
-      return retries;
     }),
   );
   keep(
@@ -111,18 +99,6 @@ export function createWire(environment: WireEnvironment): Wire {
     }),
   );
   keep(app.task("wire.now", () => Date.now() / 1000));
-  keep(
-    app.task("wire.quiet", { ignoreResult: true }, (path: string, line: string) => {
-      append(path, line);
-      return line;
-    }),
-  );
-  keep(
-    app.task("wire.record", (path: string, line: string) => {
-      append(path, line);
-      return line;
-    }),
-  );
   keep(
     app.task(
       "wire.record_late",
@@ -199,5 +175,35 @@ export function createWire(environment: WireEnvironment): Wire {
       return 1;
     }),
   );
-  return { app, handles };
+  return { app, handles, tasks };
+}
+
+/** The tasks workflows are made of. */
+function workflowTasks(app: Tq) {
+  return {
+    add: app.task("wire.add", (x: number, y: number) => x + y),
+    mul: app.task("wire.mul", (x: number, y: number) => x * y),
+    xsum: app.task("wire.xsum", (numbers: readonly number[]) => numbers.reduce((sum, one) => sum + one, 0)),
+    echo: app.task("wire.echo", (value: unknown) => value),
+    fail: app.task("wire.fail", function fail(message: string): number {
+      throw new ValueError(message);
+    }),
+    flaky: app.task("wire.flaky", { bind: true, maxRetries: 5 }, (self, failures: number) => {
+      const { retries } = self.request;
+      if (retries < failures) throw self.retry({ countdown: 0, cause: new RuntimeError(`try ${retries}`) });
+      return retries;
+    }),
+    /** An errback of the older style: a task of its own, called with the id of the one that failed. */
+    noteFailure: app.task("wire.note_failure", { bind: true }, (_self, id: string, path: string) => {
+      append(path, `failed ${id}`);
+    }),
+    quiet: app.task("wire.quiet", { ignoreResult: true }, (path: string, line: string) => {
+      append(path, line);
+      return line;
+    }),
+    record: app.task("wire.record", (path: string, line: string) => {
+      append(path, line);
+      return line;
+    }),
+  };
 }

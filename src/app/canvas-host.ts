@@ -1,0 +1,106 @@
+import { randomUUID } from "node:crypto";
+import { chordBody, isChord } from "../canvas/chord.ts";
+import { freeze } from "../canvas/freeze.ts";
+import { fromDict } from "../canvas/from-dict.ts";
+import { createGroup } from "../canvas/group.ts";
+import { isChunks } from "../canvas/map.ts";
+import { type Plan, planSignature } from "../canvas/plan.ts";
+import { endsInGroup, simplify } from "../canvas/simplify.ts";
+import type { Settings } from "../config/settings.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
+import type { ResultTuple } from "../protocol/task-meta.ts";
+import { currentRun } from "../task/current.ts";
+import type { CallSender } from "../task/sender.ts";
+import { wrapSignature } from "./canvas.ts";
+import type { AnySignature } from "./canvas-types.ts";
+import { resultFromTuple } from "./handles.ts";
+import { AsyncResult } from "./result.ts";
+import type { ResultHandle, ResultSource } from "./result-handle.ts";
+import { GroupResult } from "./result-set.ts";
+import type { CanvasHost, SignatureCall } from "./signature.ts";
+
+export interface CanvasParts {
+  readonly settings: () => Settings;
+  readonly source: ResultSource;
+  /** Made ready to send: with the reply queue of an rpc store there. */
+  readonly open: () => Promise<CallSender>;
+  /** `reply_to` of what is frozen; empty for stores that need none. */
+  readonly replyTo: () => string;
+  readonly runTask: CanvasHost["runTask"];
+  /** Whether calls of this task store no result unless they say otherwise. */
+  readonly ignoresResult: (task: string) => boolean;
+}
+
+/** Plans and sends signatures for one app. */
+export class AppCanvas implements CanvasHost {
+  readonly #parts: CanvasParts;
+  readonly runTask: CanvasHost["runTask"];
+
+  constructor(parts: CanvasParts) {
+    this.#parts = parts;
+    this.runTask = parts.runTask;
+  }
+
+  async applySignature(signature: SignatureDict, call: SignatureCall): Promise<ResultHandle> {
+    const sender = await this.#parts.open();
+    const plan = planSignature(signature, { ...call, newId: randomUUID, replyTo: this.#parts.replyTo() || undefined });
+    await sender.sendPlan(asChildren(plan, call.options.add_to_parent !== false));
+    return this.#handle(signature, plan);
+  }
+
+  freezeSignature(signature: SignatureDict, id: string | undefined): readonly [SignatureDict, ResultHandle] {
+    const simple = simplify(fromDict(signature)) ?? createGroup([]);
+    const { signature: frozen, result } = freeze(simple, { id }, { newId: randomUUID });
+    return [frozen, this.#shaped(signature, resultFromTuple(result(null), this.#parts.source))];
+  }
+
+  errbacksOnHeaders(): boolean {
+    return this.#parts.settings().taskAllowErrorCbOnChordHeader;
+  }
+
+  wrap(signature: SignatureDict): AnySignature {
+    return wrapSignature(signature, this);
+  }
+
+  #handle(signature: SignatureDict, plan: Plan): ResultHandle {
+    const { source } = this.#parts;
+    const [only] = plan.calls;
+    if (plan.calls.length === 0 && signature.subtask_type === "chain") {
+      return new AsyncResult(plan.result[0][0], source, { ignored: true });
+    }
+    if (signature.subtask_type === null && only !== undefined) {
+      const ignored = (only.options.ignore_result ?? this.#parts.ignoresResult(only.task)) === true;
+      if (ignored) return new AsyncResult(plan.result[0][0], source, { ignored });
+    }
+    return this.#shaped(signature, resultFromTuple(plan.result, source));
+  }
+
+  /**
+   * A group of one behind another step is sent as that one, as with Celery; who holds the
+   * handle still gets a list of one, however many there happened to be.
+   */
+  #shaped(signature: SignatureDict, handle: ResultHandle): ResultHandle {
+    if (handle instanceof GroupResult || !comesToMany(signature)) return handle;
+    return new GroupResult(handle.id, [handle], this.#parts.source, { parent: handle.parent });
+  }
+}
+
+function comesToMany(signature: SignatureDict): boolean {
+  if (isChunks(signature)) return true;
+  if (isChord(signature)) return comesToMany(chordBody(signature));
+  if (signature.subtask_type === "chain") {
+    const tasks = signature.kwargs.tasks as readonly SignatureDict[];
+    const last = tasks.at(-1);
+    return last !== undefined && comesToMany(last);
+  }
+  return endsInGroup(signature);
+}
+
+/** Inside a task the whole of it counts as one child, not each of its calls. */
+function asChildren(plan: Plan, listed: boolean): Plan {
+  const run = currentRun.getStore();
+  if (run === undefined) return plan;
+  if (listed) run.children.push(...(plan.children as ResultTuple[]));
+  const calls = plan.calls.map((call) => ({ ...call, options: { ...call.options, add_to_parent: false } }));
+  return { ...plan, calls };
+}
