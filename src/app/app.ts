@@ -132,6 +132,9 @@ export class Tq implements AsyncDisposable {
       backend: () => (this.conf.settings.taskAlwaysEager ? this.#eager.backend() : this.backend()),
       errors: this.errors,
       handle: (tuple) => resultFromTuple(tuple, this.#source),
+      revoke: async (ids, { terminate = false, signal = "SIGTERM" }) => {
+        await this.control.revoke(ids, { terminate, signalName: signal });
+      },
       mark: (id, state, result) => this.#mark(id, state, result),
     };
     this.#canvas = new AppCanvas({

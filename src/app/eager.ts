@@ -48,6 +48,8 @@ export class Eager implements CallSender {
       backend: () => this.backend(),
       errors: app.errors,
       handle: (tuple) => resultFromTuple(tuple, this.source),
+      // What was called has run: nothing is left to be kept from it.
+      revoke: async () => undefined,
       mark: async () => undefined,
     };
   }

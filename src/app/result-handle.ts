@@ -5,6 +5,14 @@ import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
 /** Classes of errors by the name they have on the wire. */
 export type ErrorRegistry = Map<string, ErrorConstructorLike>;
 
+/** What `revoke` may say besides whose call it is. */
+export interface RevokeOptions {
+  /** Also stop the task if it is running. */
+  readonly terminate?: boolean;
+  /** POSIX signal that stops it; default SIGTERM. */
+  readonly signal?: string;
+}
+
 /** What a result needs of its app. */
 export interface ResultSource {
   readonly backend: () => Promise<ResultBackend>;
@@ -12,6 +20,8 @@ export interface ResultSource {
   readonly errors: ErrorRegistry;
   /** The handle of a result as it travels. */
   readonly handle: (tuple: ResultTuple) => ResultHandle;
+  /** Tells every worker that these calls are not to run. */
+  readonly revoke: (ids: readonly string[], options: RevokeOptions) => Promise<void>;
   /** Keeps a state of a task from outside of it. */
   readonly mark: (id: string, state: string, result: unknown) => Promise<void>;
 }
@@ -46,6 +56,7 @@ export interface ResultHandle<T = unknown> {
   /** Throws the error that is stored, if there is one. */
   maybeThrow(options?: { readonly propagate?: boolean }): Promise<unknown>;
   forget(): Promise<void>;
+  revoke(options?: RevokeOptions): Promise<void>;
   /** The form in which results travel: `[[id, parent], children]`. */
   asTuple(): ResultTuple;
   /** Ids of the calls whose results make up this one. */

@@ -1,7 +1,7 @@
 import { decodeError } from "../protocol/exception.ts";
 import { EXCEPTION_STATES, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
-import type { GetOptions, ResultHandle, ResultSource } from "./result-handle.ts";
+import type { GetOptions, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
 import { stepsBefore } from "./result-tree.ts";
 import { assertMayWait, metasOf, openStore } from "./waiting.ts";
 
@@ -191,6 +191,11 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   /** Removes all results from the store. */
   async forget(): Promise<void> {
     await Promise.all(this.#results.map((result) => result.forget()));
+  }
+
+  /** Keeps what has not begun from running; with `terminate` stops what has. One request for all. */
+  async revoke(options: RevokeOptions = {}): Promise<void> {
+    await this.#source.revoke(this.leaves, options);
   }
 
   valueFrom(metas: ReadonlyMap<string, TaskMeta>): unknown {

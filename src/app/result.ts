@@ -1,7 +1,7 @@
 import { decodeError } from "../protocol/exception.ts";
 import { EXCEPTION_STATES, isReady, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
-import type { GetOptions, ResultHandle, ResultSource } from "./result-handle.ts";
+import type { GetOptions, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
 import {
   buildGraph,
   type Collected,
@@ -189,6 +189,11 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
     this.#final = undefined;
     await (await this.#source.backend()).forget(this.id);
     await this.parent?.forget();
+  }
+
+  /** Keeps the call from running; with `terminate` stops it when it does. */
+  async revoke(options: RevokeOptions = {}): Promise<void> {
+    await this.#source.revoke([this.id], options);
   }
 
   /** Asks the task to stop: it sees that by `self.isAborted()`. Its state is ABORTED until it ends. */
