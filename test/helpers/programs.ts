@@ -16,6 +16,8 @@ export type Program = { readonly path: string } | { readonly missing: string };
 export interface Programs {
   readonly redisServer: Program;
   readonly rabbitmqServer: Program;
+  /** A terminal for programs that take one over. */
+  readonly tmux: Program;
   /** The `bin` folder of a Python environment with Celery. */
   readonly celery: Program;
 }
@@ -40,11 +42,14 @@ export async function findPrograms(say: Say): Promise<Programs> {
   const find = () => ({
     redis: given("TQ_TEST_REDIS_SERVER") ?? inFolders("redis-server", [...pathFolders(), ...redisFolders]),
     rabbit: given("TQ_TEST_RABBITMQ_SERVER") ?? inFolders("rabbitmq-server", [...rabbitFolders, ...pathFolders()]),
+    tmux:
+      given("TQ_TEST_TMUX") ?? inFolders("tmux", [...pathFolders(), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"]),
   });
   let found = find();
   const packages: string[] = [];
   if (found.redis === undefined) packages.push("redis-server");
   if (found.rabbit === undefined) packages.push("rabbitmq-server");
+  if (found.tmux === undefined) packages.push("tmux");
   if (given("TQ_TEST_CELERY") === undefined && !(await hasVenv())) packages.push("python3", "python3-venv");
   const refusal = packages.length > 0 ? await installDebianPackages(packages, say) : undefined;
   if (packages.length > 0) found = find();
@@ -55,6 +60,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
   return {
     redisServer: orMissing(found.redis, "redis-server"),
     rabbitmqServer: orMissing(found.rabbit, "rabbitmq-server"),
+    tmux: orMissing(found.tmux, "tmux"),
     celery: await findCelery(say),
   };
 }

@@ -11,7 +11,8 @@ import { type RedisOptions, type RedisServer, startRedis } from "./redis-server.
  * - redis, amqp: a server shared by the whole run;
  * - redis-server, rabbitmq-server: the program, for tests that start, kill and restart their own;
  * - vhost: the shared RabbitMQ can be told to make virtual hosts;
- * - celery: a Python environment with a real Celery 5.6.
+ * - celery: a Python environment with a real Celery 5.6;
+ * - tmux: a terminal to run full-screen programs in.
  */
 const variables = {
   redis: "TQ_TEST_REDIS_URL",
@@ -20,6 +21,7 @@ const variables = {
   "rabbitmq-server": "TQ_TEST_RABBITMQ_SERVER",
   vhost: "TQ_TEST_RABBITMQ_CONTROL",
   celery: "TQ_TEST_CELERY",
+  tmux: "TQ_TEST_TMUX",
 } as const;
 
 export type ServiceName = keyof typeof variables;
@@ -43,6 +45,9 @@ export const amqpUrl = (): string => required("amqp");
 
 /** The `bin` folder of the Python environment that has Celery. */
 export const celeryBin = (): string => required("celery");
+
+/** The program tmux. */
+export const tmuxProgram = (): string => required("tmux");
 
 /**
  * `describe` for tests that need services. Where one is missing the tests are skipped and their

@@ -49,7 +49,7 @@ export interface Scene {
 
 /** The whole screen as pieces of text. Pure; whatever is too long for it is cut. */
 export function layOut(scene: Scene, size: Size): Piece[] {
-  const pieces = scene.view.dialog === null ? list(scene, size) : dialog(scene.view.dialog, scene.view.scroll, size);
+  const pieces = scene.view.dialog === null ? list(scene, size) : dialog(scene.view.dialog, scene, size);
   return pieces
     .filter(({ x, y }) => y >= 0 && y < size.height && x < size.width)
     .map((piece) => ({ ...piece, text: abbreviate(piece.text, size.width - piece.x) }));
@@ -175,9 +175,13 @@ function labelled(label: string, text: string, y: number, style: Style): Piece[]
   ];
 }
 
-function dialog({ title, lines }: Dialog, scroll: number, { width: columns, height }: Size): Piece[] {
+function dialog(
+  { title, lines }: Dialog,
+  { state, view: { scroll } }: Scene,
+  { width: columns, height }: Size,
+): Piece[] {
   const wrapped: Piece[] = [];
-  for (const { label = "", text, tone } of lines) {
+  for (const { label = "", text, tone } of lines(state)) {
     const style: Style = tone === undefined ? {} : { color: tone === "good" ? "green" : "red" };
     for (const [index, line] of wrap(text, Math.max(1, columns - left - label.length - 1)).entries()) {
       const y = wrapped.length;

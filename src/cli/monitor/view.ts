@@ -6,8 +6,8 @@ import { plain } from "./text.ts";
 /** What is shown over the list of tasks, until a key is pressed. */
 export interface Dialog {
   readonly title: string;
-  /** Unwrapped; each may have a bold beginning. */
-  readonly lines: readonly DialogLine[];
+  /** Unwrapped; each may have a bold beginning. Asked for with each picture: what is shown stays true. */
+  readonly lines: (state: State) => readonly DialogLine[];
 }
 
 export interface DialogLine {
@@ -82,7 +82,7 @@ export function onKey(view: View, key: string, state: State, page: number): Step
     case "L":
       return task?.name ? show({ ...view, prompt: "" }) : beep(view);
     case "W":
-      return open(view, workersOf(state));
+      return open(view, { title: "Workers", lines: workerLines });
     case "Q":
       return { view, action: { kind: "quit" } };
     default:
@@ -131,7 +131,7 @@ function detailsOf(task: TaskView): Dialog {
   ];
   return {
     title: `Task details for ${task.uuid}`,
-    lines: fields.map(([key, value]) => ({ label: `${wireName(key)}: `, text: plain(String(value)) })),
+    lines: () => fields.map(([key, value]) => ({ label: `${wireName(key)}: `, text: plain(String(value)) })),
   };
 }
 
@@ -142,28 +142,28 @@ function tracebackOf(task: TaskView): Dialog {
   const text = task.traceback ?? task.exception ?? "";
   return {
     title: `Task Exception Traceback for ${task.uuid}`,
-    lines: text.split("\n").map((line) => ({ text: plain(line) })),
+    lines: () => text.split("\n").map((line) => ({ text: plain(line) })),
   };
 }
 
 function resultOf(task: TaskView): Dialog {
   const text = task.result ?? task.exception ?? "";
-  return { title: `Task Result for ${task.uuid}`, lines: text.split("\n").map((line) => ({ text: plain(line) })) };
+  return {
+    title: `Task Result for ${task.uuid}`,
+    lines: () => text.split("\n").map((line) => ({ text: plain(line) })),
+  };
 }
 
-function workersOf(state: State): Dialog {
+function workerLines(state: State): readonly DialogLine[] {
   const workers = [...state.workers.values()].sort((a, b) => (a.hostname < b.hostname ? -1 : 1));
-  return {
-    title: "Workers",
-    lines: workers.map((worker) => ({
-      label: `${plain(worker.hostname)} `,
-      text: plain(
-        `${worker.statusString} active:${worker.active ?? "?"} processed:${worker.processed ?? "?"} ` +
-          `load:${(worker.loadavg ?? []).join(" ")} ${worker.swIdent ?? "?"} ${worker.swVer ?? ""}`.trimEnd(),
-      ),
-      tone: worker.alive ? ("good" as const) : ("bad" as const),
-    })),
-  };
+  return workers.map((worker) => ({
+    label: `${plain(worker.hostname)} `,
+    text: plain(
+      `${worker.statusString} active:${worker.active ?? "?"} processed:${worker.processed ?? "?"} ` +
+        `load:${(worker.loadavg ?? []).join(" ")} ${worker.swIdent ?? "?"} ${worker.swVer ?? ""}`.trimEnd(),
+    ),
+    tone: worker.alive ? ("good" as const) : ("bad" as const),
+  }));
 }
 
 /** The answers of workers to a command. */
@@ -177,5 +177,5 @@ export function repliesOf(replies: readonly Readonly<Record<string, unknown>>[])
     }),
   );
   const none: DialogLine = { text: "No replies received in 1s deadline.", tone: "bad" };
-  return { title: "Remote Control Command Replies", lines: lines.length > 0 ? lines : [none] };
+  return { title: "Remote Control Command Replies", lines: () => (lines.length > 0 ? lines : [none]) };
 }
