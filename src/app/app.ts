@@ -17,8 +17,15 @@ import { settingsFromEnvironment } from "../config/resolve.ts";
 import type { Settings, SettingsInput } from "../config/settings.ts";
 import { maskUrl } from "../config/url.ts";
 import { controlAddresses } from "../control/addresses.ts";
+import { CommandRegistry, type ControlCommand, type ControlPanel } from "../control/command.ts";
 import { Control } from "../control/control.ts";
 import { Mailbox } from "../control/mailbox.ts";
+import {
+  type ArgumentTypes,
+  type ArgumentValues,
+  type ControlCommandOptions,
+  userCommand,
+} from "../control/user-command.ts";
 import { ImproperlyConfigured, InvalidTaskError } from "../errors.ts";
 import { Executor } from "../execution/executor.ts";
 import { type Logger, silentLogger } from "../log.ts";
@@ -102,6 +109,7 @@ export class Tq implements AsyncDisposable {
   #backend: Promise<ResultBackend> | undefined;
   #router: { readonly settings: Settings; readonly router: Router } | undefined;
   #topology: { readonly settings: Settings; readonly topology: Topology } | undefined;
+  readonly #commands = new CommandRegistry<ControlPanel>();
   #control: Control | undefined;
   #mailbox: { readonly settings: Settings; readonly mailbox: Mailbox } | undefined;
   #replyTo = "";
@@ -511,6 +519,23 @@ export class Tq implements AsyncDisposable {
       connectTimeout: settings.brokerConnectionTimeout,
       ...(settings.redisBackendUseSsl ? { useSsl: { ...settings.redisBackendUseSsl } } : {}),
     });
+  }
+
+  /**
+   * Adds a command to the workers of this app: `tq inspect` or `tq control` lists and sends it, and
+   * so do Celery's tools. It may replace one a worker comes with.
+   */
+  controlCommand<const Types extends ArgumentTypes = Record<never, never>, const Variadic extends string = never>(
+    name: string,
+    options: ControlCommandOptions<Types, Variadic>,
+    run: (panel: ControlPanel, args: ArgumentValues<Types, Variadic>) => unknown,
+  ): void {
+    this.#commands.add(userCommand(name, options, run));
+  }
+
+  /** The commands added by `controlCommand`. */
+  get controlCommands(): Iterable<ControlCommand<ControlPanel>> {
+    return this.#commands;
   }
 
   /** Steers and asks the workers. */

@@ -1,4 +1,5 @@
 import { ImproperlyConfigured } from "../errors.ts";
+import type { Logger } from "../log.ts";
 
 /** How an argument of the command line becomes a value. */
 export type ArgumentType = "str" | "int" | "float" | "bool";
@@ -26,6 +27,13 @@ export interface CommandDescription {
   readonly help: string;
   /** False for what is not for users. */
   readonly visible?: boolean;
+}
+
+/** What a command sees of the worker it runs in. */
+export interface ControlPanel {
+  /** The worker's node name. */
+  readonly hostname: string;
+  readonly logger: Logger;
 }
 
 /** A remote control command: what it is called, what it takes, what it is for and what it does, in one place. */

@@ -15,6 +15,7 @@ import type { Service } from "../util/service.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { createControl } from "./control/create.ts";
+import { MemorySamples } from "./control/memory-samples.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Gossip } from "./gossip.ts";
 import { Heartbeat } from "./heartbeat.ts";
@@ -168,7 +169,7 @@ export function assemble(
   const consumer = new Consumer({
     broker,
     hostname,
-    queues: () => queues,
+    queues,
     prefetch: () => prefetchCount(prefetch()),
     onDelivery: (delivery) => intake.take(delivery),
     onLost: (error) => {
@@ -195,7 +196,28 @@ export function assemble(
           logger,
           handlers: { task: (action) => callSignature(app, action) },
         });
-  const control = createControl({ app, hostname, logger, revokes, dispatcher, gossip }, { broker, options });
+  const control = createControl({
+    broker,
+    options,
+    panel: {
+      app,
+      options,
+      hostname,
+      logger,
+      state,
+      pool,
+      consumer,
+      revokes,
+      revocation,
+      accept,
+      events: dispatcher,
+      memory: new MemorySamples(),
+      shutdown: () => context.shutdown("warm", 0),
+      autoscaler: null,
+      rateLimits,
+      elect: gossip === null ? null : (id, topic, action) => gossip.election(id, topic, action),
+    },
+  });
   /** Subscribe anew after each connect, in this order. */
   const users: ConnectionUser[] = [
     {

@@ -4,7 +4,8 @@ import type { Logger } from "../log.ts";
 export interface ConsumerParts {
   readonly broker: Broker;
   readonly hostname: string;
-  readonly queues: () => readonly Queue[];
+  /** Those it begins with. */
+  readonly queues: readonly Queue[];
   /** Most deliveries held unsettled; 0 is no bound. */
   readonly prefetch: () => number;
   readonly onDelivery: (delivery: Delivery) => void;
@@ -15,12 +16,48 @@ export interface ConsumerParts {
 /** Subscribes the worker to its task queues, anew after every connect. */
 export class Consumer {
   readonly #parts: ConsumerParts;
+  /** What is consumed now, or will be after the next connect. */
+  readonly #queues: Map<string, Queue>;
   #subscription: Subscription | undefined;
   #paused = false;
   #closed = false;
 
   constructor(parts: ConsumerParts) {
     this.#parts = parts;
+    this.#queues = new Map(parts.queues.map((queue) => [queue.name, queue]));
+  }
+
+  get queues(): readonly Queue[] {
+    return [...this.#queues.values()];
+  }
+
+  /** Most deliveries held unsettled; 0 is no bound. */
+  get prefetchCount(): number {
+    return this.#parts.prefetch();
+  }
+
+  /** The bound has changed. */
+  adjustPrefetch(): void {
+    this.#subscription?.setPrefetch(this.prefetchCount);
+  }
+
+  /** Consumes a queue more; false when it was consumed already. Rejects when the broker does not let it. */
+  async add(queue: Queue): Promise<boolean> {
+    if (this.#queues.has(queue.name)) return false;
+    this.#queues.set(queue.name, queue);
+    try {
+      await this.#subscription?.consume(queue);
+      return true;
+    } catch (error) {
+      this.#queues.delete(queue.name);
+      throw error;
+    }
+  }
+
+  /** Consumes a queue no more; what it has given stays in hand. */
+  async cancel(queue: string): Promise<void> {
+    this.#queues.delete(queue);
+    await this.#subscription?.cancel(queue);
   }
 
   /**
@@ -30,12 +67,12 @@ export class Consumer {
   async subscribe(): Promise<void> {
     await this.#end().catch(() => undefined);
     if (this.#closed) return;
-    const { broker, hostname, queues, prefetch, onDelivery } = this.#parts;
+    const { broker, hostname, onDelivery } = this.#parts;
     const onLost = (error: Error): void => this.#lost(error);
-    const subscription = await broker.subscribe({ node: hostname, prefetch: prefetch(), onDelivery, onLost });
+    const subscription = await broker.subscribe({ node: hostname, prefetch: this.prefetchCount, onDelivery, onLost });
     this.#subscription = subscription;
     try {
-      for (const queue of queues()) {
+      for (const queue of this.#queues.values()) {
         if (this.#paused) break;
         await subscription.consume(queue);
       }

@@ -126,9 +126,11 @@ export class Dispatch {
   }
 
   #job(request: Request): Job {
-    const { limits, hostname } = this.#parts;
+    const { limits, hostname, state } = this.#parts;
     const { delivery, message, policy } = request;
     const [hard, soft] = message.headers.timelimit;
+    const changed = state.timeLimits.get(request.task.name);
+    const ofTask = changed ?? { hard: policy.timeLimit, soft: policy.softTimeLimit };
     return {
       message,
       address: delivery.address,
@@ -136,8 +138,8 @@ export class Dispatch {
       redelivered: delivery.redelivered,
       hostname,
       // As in Celery, a limit of 0 is none.
-      timeLimit: hard || policy.timeLimit || limits.timeLimit || null,
-      softTimeLimit: soft || policy.softTimeLimit || limits.softTimeLimit || null,
+      timeLimit: hard || ofTask.hard || limits.timeLimit || null,
+      softTimeLimit: soft || ofTask.soft || limits.softTimeLimit || null,
     };
   }
 
@@ -146,7 +148,7 @@ export class Dispatch {
     request.phase = { name: "active", runner, since: new Date() };
     state.reserved.delete(request);
     state.active.add(request);
-    state.count(request.name);
+    state.count(request.name, runner.pid);
     this.#parts.events.started(request);
     if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
     revocation.accepted(request);

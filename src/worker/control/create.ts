@@ -1,7 +1,7 @@
 import type { Broker } from "../../broker/broker.ts";
 import { controlAddresses } from "../../control/addresses.ts";
 import { Mailbox } from "../../control/mailbox.ts";
-import { loadSerializer, normalizeAccept } from "../../serialization/registry.ts";
+import { loadSerializer } from "../../serialization/registry.ts";
 import type { Service } from "../../util/service.ts";
 import type { ConnectionUser } from "../connection.ts";
 import { Mingle } from "../mingle.ts";
@@ -19,21 +19,25 @@ export interface Control {
 }
 
 /** Mailbox and mingle, as far as the settings and the command line want them. */
-export function createControl(
-  panel: Panel,
-  { broker, options }: { readonly broker: Broker; readonly options: WorkerOptions },
-): Control {
-  const { app, hostname, logger, revokes } = panel;
+export function createControl({
+  panel,
+  broker,
+  options,
+}: {
+  readonly panel: Panel;
+  readonly broker: Broker;
+  readonly options: WorkerOptions;
+}): Control {
+  const { app, hostname, logger, revokes, accept } = panel;
   const { settings } = app.conf;
   if (!settings.workerEnableRemoteControl) return { users: [], services: [] };
   const addresses = controlAddresses(settings);
   const serializer = settings.taskSerializer;
-  const accept = normalizeAccept(settings.acceptContent);
   loadSerializer(serializer).catch(() => undefined); // told by whoever needs it first
   const control = new ControlMailbox({
     broker,
     addresses,
-    registry: commandRegistry(),
+    registry: commandRegistry(app.controlCommands),
     panel,
     serializer,
     accept,

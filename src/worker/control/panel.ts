@@ -1,20 +1,42 @@
 import type { Tq } from "../../app/app.ts";
-import type { ControlCommand } from "../../control/command.ts";
+import type { ControlCommand, ControlPanel } from "../../control/command.ts";
 import type { Dispatcher } from "../../events/dispatcher.ts";
-import type { Logger } from "../../log.ts";
-import type { Gossip } from "../gossip.ts";
+import type { Pool } from "../../pool/pool.ts";
+import type { Consumer } from "../consumer.ts";
+import type { WorkerOptions } from "../options.ts";
+import type { RateLimits } from "../rate-limits.ts";
+import type { Revocation } from "../revocation.ts";
 import type { Revokes } from "../revokes.ts";
+import type { WorkerState } from "../state.ts";
+import type { MemorySamples } from "./memory-samples.ts";
+
+/** Moves the number of children between two bounds. */
+export interface Autoscale {
+  /** Changes the bounds; says what they are then. */
+  update(max: number | null, min: number | null): { readonly max: number; readonly min: number };
+  info(): { readonly max: number; readonly min: number; readonly current: number; readonly qty: number };
+}
 
 /** The narrow view of the worker that remote control commands get. */
-export interface Panel {
+export interface Panel extends ControlPanel {
   readonly app: Tq;
-  readonly hostname: string;
-  readonly logger: Logger;
+  readonly options: WorkerOptions;
+  readonly state: WorkerState;
+  readonly pool: Pool;
+  readonly consumer: Consumer;
   readonly revokes: Revokes;
-  /** Switches task events; sends a heartbeat. */
-  readonly dispatcher: Dispatcher;
-  /** Settles elections; null when this worker does not listen to others. */
-  readonly gossip: Gossip | null;
+  readonly revocation: Revocation;
+  readonly events: Pick<Dispatcher, "enable" | "disable" | "send">;
+  readonly memory: MemorySamples;
+  /** Content types whose arguments may be read to be shown. */
+  readonly accept: ReadonlySet<string>;
+  /** Tells the worker to stop, as TERM would. */
+  readonly shutdown: () => void;
+  /** Null unless started with `--autoscale`. */
+  readonly autoscaler: Autoscale | null;
+  readonly rateLimits: RateLimits;
+  /** Stands for an election; null without gossip. */
+  readonly elect: ((id: string, topic: string, action: unknown) => void) | null;
 }
 
 /** A command of this worker. */
@@ -25,3 +47,8 @@ export const ok = (value: unknown): { readonly ok: unknown } => ({ ok: value });
 
 /** How a control command says why it did not. */
 export const nok = (value: unknown): { readonly error: unknown } => ({ error: value });
+
+/** What Python raises for a value that cannot be meant; it is replied by this name. */
+export class ValueError extends Error {
+  override readonly name = "ValueError";
+}
