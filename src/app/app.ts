@@ -44,6 +44,7 @@ import { Producer, type ProducerOptions } from "../task/producer.ts";
 import { Publisher } from "../task/publisher.ts";
 import { TaskRegistry } from "../task/registry.ts";
 import { createRouter, type Router } from "../task/router.ts";
+import type { PeriodicTask } from "../task/schedule.ts";
 import { checkArguments } from "../task/schema.ts";
 import { type CallSender, Sender } from "../task/sender.ts";
 import { Signals } from "../task/signals.ts";
@@ -59,6 +60,7 @@ import { resultFromTuple } from "./handles.ts";
 import { joinApps, makeCurrent, type SharedDefinition } from "./living-apps.ts";
 import { appBrand } from "./load.ts";
 import { ModuleLoader, ModuleNotFound } from "./module-loader.ts";
+import { type PeriodicOptions, periodicEntry } from "./periodic.ts";
 import { AsyncResult } from "./result.ts";
 import type { ErrorRegistry, ResultHandle, ResultSource } from "./result-handle.ts";
 import { type GroupResult, ResultSet } from "./result-set.ts";
@@ -104,6 +106,8 @@ export class Tq implements AsyncDisposable {
   readonly file: string | null;
   /** The user's own error classes, by name: results rebuild them. */
   readonly errors: ErrorRegistry = new Map();
+  /** What `addPeriodicTask` was given, by name; beat adds it to `beatSchedule`. */
+  readonly periodicTasks = new Map<string, PeriodicTask>();
   #logger: Logger;
   #broker: Promise<Broker> | undefined;
   #backend: Promise<ResultBackend> | undefined;
@@ -337,6 +341,17 @@ export class Tq implements AsyncDisposable {
           this.#canvas.wrap(createChunks(bare(task), [...items], size)),
       },
     }) as unknown as TaskHandle<never[], unknown>;
+  }
+
+  /**
+   * Adds a call to beat's schedule: every so many seconds, by a crontab in one text, or by a schedule. `options`
+   * are those of the call, beside `name`, `args` and `kwargs`, which come after those of the signature. Returns the
+   * name of the entry: the one given, else the call as text. A name given twice is the later entry's.
+   */
+  addPeriodicTask(schedule: PeriodicTask["schedule"], signature: SignatureLike, options: PeriodicOptions = {}): string {
+    const [key, entry] = periodicEntry(schedule, signatureDict(signature), options);
+    this.periodicTasks.set(key, entry);
+    return key;
   }
 
   // ── calling ────────────────────────────────────────────────────────────────

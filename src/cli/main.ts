@@ -15,6 +15,10 @@ interface CommandEntry {
 }
 
 const commands: Readonly<Record<string, CommandEntry>> = {
+  beat: {
+    summary: "Start the beat periodic task scheduler.",
+    load: async () => (await import("./beat.ts")).beatCommand,
+  },
   call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
   events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },

@@ -208,8 +208,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     pool,
     detach: _detach,
     autoscale: _autoscale,
-    beat: _beat,
-    scheduleFilename: _scheduleFilename,
     scheduler: _scheduler,
     uid: _uid,
     gid: _gid,
@@ -231,7 +229,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
 function refuseMissing(values: Values): void {
   const refusals: readonly (readonly [given: boolean, flag: string, instead: string])[] = [
     [values.autoscale !== undefined, "--autoscale", "give the number of processes with --concurrency"],
-    [values.beat === true, "--beat", "run a Celery beat beside the worker; it can send to tq"],
   ];
   for (const [given, flag, instead] of refusals) {
     if (given) throw new ImproperlyConfigured(`${flag} is not there yet in tq ${version}: ${instead}.`);
@@ -248,7 +245,6 @@ function refuseMissing(values: Values): void {
 /** What is left out without harm is said once. */
 function noticeMissing(values: Values, output: Output): void {
   const given: Readonly<Record<string, boolean>> = {
-    "--schedule-filename": values.scheduleFilename !== undefined,
     "--scheduler": values.scheduler !== undefined,
   };
   for (const [flag, isGiven] of Object.entries(given)) {

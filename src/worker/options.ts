@@ -43,6 +43,10 @@ export interface WorkerOptions {
   readonly pidfile?: string;
   /** Seconds a warm shutdown may take before it turns cold. */
   readonly grace?: number;
+  /** `-B`: beat runs in this worker. */
+  readonly beat?: boolean;
+  /** `-s`: the file that keeps beat's schedule. */
+  readonly scheduleFilename?: string;
   /** No banner. */
   readonly quiet?: boolean;
   readonly cwd?: string;

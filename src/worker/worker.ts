@@ -15,16 +15,17 @@ import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
 import { takeServiceManager } from "../system/sd-notify.ts";
+import { readinessService, watchdogService } from "../system/sd-services.ts";
 import { takeSupervision } from "../system/supervision.ts";
 import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
 import { banner } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
+import { embeddedBeat } from "./embedded-beat.ts";
 import { Ladder } from "./ladder.ts";
 import { endWithSupervisor } from "./leash.ts";
 import type { WorkerOptions } from "./options.ts";
-import { readinessService, watchdogService } from "./sd-notify.ts";
 import type { StopSignal } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
 import { judgeSuperuser, processIds } from "./superuser.ts";
@@ -188,9 +189,23 @@ export class Worker {
       },
       { broker, queues, pool },
     );
-    this.#services = manager
-      ? [watchdogService(manager), ...assembly.services, readinessService(manager, this.hostname)]
-      : assembly.services;
+    const beat = options.beat
+      ? embeddedBeat({
+          app,
+          logger: this.#logger,
+          schedule: options.scheduleFilename,
+          onFatal: (error) => {
+            this.#logger.fatal({ err: error }, "beat raised exception %s: %s", error.name, error.message);
+            this.shutdown("warm", 1);
+          },
+        })
+      : undefined;
+    this.#services = [
+      ...(manager ? [watchdogService(manager)] : []),
+      ...assembly.services,
+      ...(beat ? [beat] : []),
+      ...(manager ? [readinessService(manager, this.hostname)] : []),
+    ];
     if (!options.quiet) this.#printBanner(broker, queues, pool, concurrency);
     const { warnings, notices } = app.conf.resolution;
     for (const notice of [...warnings, ...notices, ...(superuser.kind === "warn" ? [superuser.text] : [])])

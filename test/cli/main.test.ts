@@ -142,7 +142,6 @@ describe("a command line that cannot be understood ends with code 2 and says why
 
   test.each([
     ["--autoscale", ["10,0"], "--autoscale is not there yet"],
-    ["--beat", [], "--beat is not there yet"],
     ["--pool", ["threads"], "the pool threads is not there yet"],
     ["--pool", ["gevent"], "the pool gevent is not there in"],
   ])("worker %s %j, which is not there yet", async (flag, values, said) => {

@@ -12,5 +12,5 @@ export const appSettings = {
   enableUtc: notYet(bool, true, "Times in messages are UTC; off means local time."),
   imports: setting(list, [], "Modules a worker imports when it starts."),
   include: setting(list, [], "Further modules a worker imports, after imports."),
-  timezone: notYet(nullable(timeZone), null, "IANA time zone of schedules and naive times; null means UTC."),
+  timezone: setting(nullable(timeZone), null, "IANA time zone of schedules and naive times; null means UTC."),
 };

@@ -53,7 +53,7 @@ describeWith("celery", "a worker under systemd", () => {
     await until(() => count(socket.datagrams(), "WATCHDOG=1") >= silentFrom + 2);
 
     await worker.term();
-    await until(() => socket.datagrams().includes("STOPPING=1 STATUS=w1@here finishes what runs."));
+    await until(() => socket.datagrams().includes("STOPPING=1 STATUS=w1@here is stopping."));
     const order = socket.datagrams();
     expect(order.findIndex((line) => line.startsWith("READY"))).toBeLessThan(
       order.findIndex((line) => line.startsWith("STOPPING")),

@@ -1,8 +1,8 @@
-import type { ServiceManager } from "../system/sd-notify.ts";
 import type { Service } from "../util/service.ts";
+import type { ServiceManager } from "./sd-notify.ts";
 
 /**
- * Tells systemd that the worker is ready and that it stops. The last service to start, and so the first to stop:
+ * Tells systemd that a daemon is ready and that it stops. The last service to start, and so the first to stop:
  * what it says is true.
  */
 export function readinessService(manager: ServiceManager, hostname: string): Service {
@@ -18,13 +18,13 @@ export function readinessService(manager: ServiceManager, hostname: string): Ser
       if (!isReady) return;
       isReady = false;
       // The flow of messages stops now, not when the manager has answered.
-      void manager.notify("STOPPING=1", `STATUS=${hostname} finishes what runs.`);
+      void manager.notify("STOPPING=1", `STATUS=${hostname} is stopping.`);
     },
   };
 }
 
 /**
- * Tells systemd's watchdog that the worker lives, twice in the time it allows. The word is given by the main loop
+ * Tells systemd's watchdog that a daemon lives, twice in the time it allows. The word is given by the main loop
  * after a full turn of it: a process that hangs keeps silent and is restarted. The first service to start and the
  * last to stop: a long drain is no death.
  */
