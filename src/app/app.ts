@@ -481,6 +481,7 @@ export class Tq implements AsyncDisposable {
       transportOptions: settings.brokerTransportOptions,
       connectTimeout: settings.brokerConnectionTimeout,
       maxBodySize: settings.workerMaxBodySize,
+      mostDeadLetters: settings.workerMaxDeadLetters,
       logger: logger as never,
       ...(settings.brokerHeartbeat === null ? {} : { heartbeat: settings.brokerHeartbeat }),
       ...(settings.brokerUseSsl ? { useSsl: { ...settings.brokerUseSsl } } : {}),

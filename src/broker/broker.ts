@@ -60,6 +60,8 @@ export interface Broker {
   /** Removes the queue, its binding and what waits in it. */
   delete(queue: Queue): Promise<void>;
   readonly deadLetters: DeadLetters;
+  /** What nobody here could run, but others may: kept until one of these fetches it. */
+  readonly shelf: DeadLetters;
   /** What was revoked, for workers that did not hear of it (`control/revoke-notes.ts`). */
   readonly revokes: Notes;
   /** Idempotent. Subscriptions still open are closed first: what they hold goes back. */
@@ -123,7 +125,18 @@ export interface Delivery {
   /** Stores the message in the broker until `due`, then queues it again. Settles this delivery. */
   park(due: Date): Promise<void>;
   /** Back into the queue, behind what waits, marked redelivered; or, without `requeue`, into the dead-letter store. */
-  reject(options: { readonly requeue: boolean; readonly reason?: string }): Promise<void>;
+  reject(rejection: Rejection): Promise<void>;
+}
+
+/** What becomes of a message that is not acknowledged. */
+export interface Rejection {
+  readonly requeue: boolean;
+  /** Why it is kept among the dead letters, or on the shelf. */
+  readonly reason?: string;
+  /** Without `requeue`: onto the shelf rather than among the dead letters. */
+  readonly shelf?: boolean;
+  /** With `requeue`: what the message's headers are to say besides. */
+  readonly headers?: Readonly<Record<string, unknown>>;
 }
 
 /** A message nobody could or would run, kept with the reason. */
@@ -147,7 +160,7 @@ export interface DeadLetters {
   count(): Promise<number>;
   /** Newest first. */
   list(options?: { readonly limit?: number; readonly offset?: number }): Promise<readonly DeadLetter[]>;
-  /** Puts entries back into their queues, unchanged but for `redelivered`; says how many there were. */
+  /** Puts entries back into their queues, unchanged but for `redelivered` and the count of such (`marks.ts`); says how many there were. */
   redrive(ids: readonly string[]): Promise<number>;
   /** Forgets the entries given, or all. */
   purge(ids?: readonly string[]): Promise<number>;

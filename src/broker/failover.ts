@@ -56,6 +56,10 @@ class FailoverBroker implements Broker {
     return this.#current.deadLetters;
   }
 
+  get shelf(): DeadLetters {
+    return this.#current.shelf;
+  }
+
   get revokes(): Notes {
     return this.#current.revokes;
   }

@@ -20,8 +20,13 @@ export interface BrokerOptions {
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
   /** Which URL comes next when there are several; `round-robin` by default. */
   readonly failoverStrategy?: "round-robin" | "shuffle";
+  /** Most dead letters kept, the oldest make room; 0 is no bound. Default 100,000. */
+  readonly mostDeadLetters?: number;
   readonly logger?: BrokerLog;
 }
+
+/** Most dead letters kept unless the options say otherwise. The shelf has no such bound: nothing of it is given up. */
+export const mostDeadLetters = 100_000;
 
 /** The options a broker gets when nothing was set: 4 seconds to connect, bodies up to 128 MiB. */
 export const defaultBrokerOptions: BrokerOptions = {

@@ -89,9 +89,9 @@ export function readEnvelope(document: Readonly<Record<string, unknown>>): Decod
 
 /**
  * The envelope as it goes back into its queue: marked redelivered in headers and delivery_info,
- * everything else equal (protocol 6.7). Text that is no envelope is returned as it is.
+ * everything else equal (protocol 6.7), but for `more` headers. Text that is no envelope is returned as it is.
  */
-export function markRedelivered(envelopeText: string): string {
+export function markRedelivered(envelopeText: string, more: Readonly<Record<string, unknown>> = {}): string {
   let document: unknown;
   try {
     document = parseWireJson(envelopeText);
@@ -103,7 +103,7 @@ export function markRedelivered(envelopeText: string): string {
   const info = isRecord(properties.delivery_info) ? properties.delivery_info : {};
   return writeWireJson({
     ...document,
-    headers: { ...(isRecord(document.headers) ? document.headers : {}), redelivered: true },
+    headers: { ...(isRecord(document.headers) ? document.headers : {}), ...more, redelivered: true },
     properties: { ...properties, delivery_info: { ...info, redelivered: true } },
   });
 }

@@ -865,6 +865,63 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         await broker.deadLetters.purge(letters.map(({ id }) => id));
       });
 
+      test("are bounded in number: the oldest make room", async () => {
+        const broker = await connect({ mostDeadLetters: 2 });
+        await broker.deadLetters.purge();
+        const queue = newQueue();
+        await fill(broker, queue, 4);
+        const consumed = await consumer(broker, queue);
+        for (const delivery of await consumed.take(4)) {
+          await delivery.reject({ requeue: false, reason: textOf(delivery.message) });
+        }
+        expect((await broker.deadLetters.list()).map(({ reason }) => reason)).toEqual(["m3", "m2"]);
+        await broker.deadLetters.purge();
+      });
+
+      test("and the shelf are two places, and what is on the shelf comes back when it is fetched", async () => {
+        const broker = await connect();
+        const queue = newQueue();
+        await fill(broker, queue, 2);
+        const consumed = await consumer(broker, queue);
+        const [dead, shelved] = await consumed.take(2);
+        await dead?.reject({ requeue: false, reason: "dead" });
+        await shelved?.reject({ requeue: false, reason: "for others", shelf: true });
+        expect((await lettersOf(broker, queue)).map(({ reason }) => reason)).toEqual(["dead"]);
+        const [letter, ...others] = (await broker.shelf.list()).filter((one) => one.queue === queue.name);
+        expect(others).toEqual([]);
+        expect(letter).toMatchObject({ reason: "for others", node: "contract@host", queue: queue.name });
+        expect(letter?.message?.headers).toEqual(shelved?.message.headers);
+        expect(await broker.shelf.count()).toBe(1);
+        expect(await broker.deadLetters.redrive([letter?.id ?? ""])).toBe(0);
+        expect(await broker.shelf.redrive([letter?.id ?? ""])).toBe(1);
+        const [, , again] = await consumed.take(3);
+        expect(again?.message.body).toBe(shelved?.message.body);
+        expect(again?.message.headers).toMatchObject({ id: shelved?.message.headers.id, tq_redriven: 1 });
+        await again?.reject({ requeue: false, reason: "once more", shelf: true });
+        const [second] = (await broker.shelf.list()).filter((one) => one.queue === queue.name);
+        await broker.shelf.redrive([second?.id ?? ""]);
+        const [, , , third] = await consumed.take(4);
+        expect(third?.message.headers.tq_redriven).toBe(2);
+        expect(await broker.shelf.count()).toBe(0);
+        await broker.deadLetters.purge();
+      });
+
+      test("a requeued message carries the headers it was given, once", async () => {
+        const broker = await connect();
+        const queue = newQueue();
+        await fill(broker, queue, 2);
+        const consumed = await consumer(broker, queue);
+        const [first, second] = await consumed.take(2);
+        await first?.reject({ requeue: true, headers: { tq_crashes: 1 } });
+        await second?.ack();
+        const [, , again] = await consumed.take(3);
+        expect(again?.message.headers).toMatchObject({ id: first?.message.headers.id, tq_crashes: 1 });
+        expect(again).toMatchObject({ redelivered: true, queue: queue.name, address: first?.address });
+        expect(again?.message.body).toBe(first?.message.body);
+        await again?.ack();
+        expect(await broker.size(queue.name)).toBe(0);
+      });
+
       test("are listed newest first, in pages", async () => {
         const broker = await connect();
         const queue = newQueue();

@@ -2,9 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type AmqpUrl, maskUrl } from "../../config/url.ts";
 import type { Message } from "../../protocol/message.ts";
 import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
-import type { BrokerOptions } from "../options.ts";
+import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { amqpUrl } from "./address.ts";
-import { AmqpDeadLetters } from "./dead-letters.ts";
+import { AmqpDeadLetters, deadLetterQueue, shelfQueue } from "./dead-letters.ts";
 import type { AmqpDelivery } from "./delivery.ts";
 import { KnownExchanges } from "./exchanges.ts";
 import { notConnected, textOf } from "./failures.ts";
@@ -36,6 +36,7 @@ class AmqpBroker implements Broker {
   readonly priorityOrder = "highest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly shelf: DeadLetters;
   readonly revokes: AmqpNotes;
 
   readonly #url: AmqpUrl;
@@ -57,8 +58,18 @@ class AmqpBroker implements Broker {
     this.#url = amqpUrl(url);
     this.#options = options;
     this.displayUrl = maskUrl(url);
-    const deadLetters = new AmqpDeadLetters(() => this.#aliveLine(), options.maxBodySize);
+    const deadLetters = new AmqpDeadLetters(() => this.#aliveLine(), {
+      queue: deadLetterQueue,
+      maxBodySize: options.maxBodySize,
+      most: options.mostDeadLetters ?? mostDeadLetters,
+    });
+    const shelf = new AmqpDeadLetters(() => this.#aliveLine(), {
+      queue: shelfQueue,
+      maxBodySize: options.maxBodySize,
+      most: 0,
+    });
     this.deadLetters = deadLetters;
+    this.shelf = shelf;
     this.revokes = new AmqpNotes(() => this.#aliveLine(), "tq.revokes");
     const consumerPrefetchOnly = (): boolean =>
       this.#refusesChannelPrefetch || (this.#consumingLink?.version[0] ?? 0) >= 4;
@@ -69,7 +80,8 @@ class AmqpBroker implements Broker {
       },
       declare: (queue) => this.#declareAlways(queue),
       park: (delivery, dueMs) => this.#park(delivery, dueMs),
-      bury: (delivery, reason, node) => deadLetters.bury(delivery, reason, node),
+      bury: (delivery, about, node) => (about.shelf ? shelf : deadLetters).bury(delivery, about.reason, node),
+      requeueAs: (delivery, headers) => this.#requeueAs(delivery, headers),
       ended: (subscription) => this.#subscriptions.delete(subscription),
     };
   }
@@ -223,6 +235,13 @@ class AmqpBroker implements Broker {
     const detour = detourOf(delivery.received, waitMs > longestWaitMs ? { due: dueMs } : {});
     const copy = copyOf(delivery.raw, delivery.received, { [detourHeader]: detour });
     await line.publisher.publish({ ...copy, ...route, mandatory: true });
+  }
+
+  async #requeueAs(delivery: AmqpDelivery, headers: Readonly<Record<string, unknown>>): Promise<void> {
+    const { publisher } = await this.#aliveLine();
+    const detour = detourOf(delivery.received, { redelivered: true });
+    const copy = copyOf(delivery.raw, delivery.received, { ...headers, [detourHeader]: detour });
+    await publisher.publish({ exchange: "", routingKey: delivery.queue, ...copy, mandatory: true });
   }
 
   /**

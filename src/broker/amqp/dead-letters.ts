@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Message as AmqpMessage } from "amqplib";
 import { BrokerConnectionError } from "../../errors.ts";
 import type { DeadLetter, DeadLetters } from "../broker.ts";
+import { redriven } from "../marks.ts";
 import type { AmqpDelivery } from "./delivery.ts";
 import type { Link } from "./link.ts";
 import type { Publisher } from "./publisher.ts";
@@ -10,6 +11,8 @@ import { copyOf, detourHeader, detourOf, type Received, readMessage } from "./wi
 
 /** The durable queue that keeps what was rejected, until somebody decides. */
 export const deadLetterQueue = "tq.dead";
+/** The same for what others may run. */
+export const shelfQueue = "tq.shelf";
 
 /** The header with what is known of a dead letter. */
 const deadHeader = "tq_dead";
@@ -20,6 +23,14 @@ const rawBeginning = 1_000;
 export interface DeadLetterLine {
   readonly link: Link;
   readonly publisher: Publisher;
+}
+
+export interface DeadLetterOptions {
+  readonly queue: string;
+  /** Bytes. */
+  readonly maxBodySize: number;
+  /** Most letters kept, the oldest make room; 0 is no bound. */
+  readonly most: number;
 }
 
 interface Letter {
@@ -37,13 +48,13 @@ type Verdict = "keep" | "remove";
  */
 export class AmqpDeadLetters implements DeadLetters {
   readonly #line: () => Promise<DeadLetterLine>;
-  readonly #maxBodySize: number;
+  readonly #options: DeadLetterOptions;
   #turn: Promise<unknown> = Promise.resolve();
 
   /** `line` gives a live connection, or rejects with `BrokerConnectionError`. */
-  constructor(line: () => Promise<DeadLetterLine>, maxBodySize: number) {
+  constructor(line: () => Promise<DeadLetterLine>, options: DeadLetterOptions) {
     this.#line = line;
-    this.#maxBodySize = maxBodySize;
+    this.#options = options;
   }
 
   /** Stores a copy of a rejected message; resolves when the broker has it. */
@@ -56,10 +67,13 @@ export class AmqpDeadLetters implements DeadLetters {
       at: Date.now(),
     };
     const { link, publisher } = await this.#line();
-    await link.control((channel) => channel.assertQueue(deadLetterQueue, { durable: true }));
+    const { messageCount } = await link.control((channel) =>
+      channel.assertQueue(this.#options.queue, { durable: true }),
+    );
+    await this.#makeRoom(link, messageCount);
     const extra = { [deadHeader]: record, [detourHeader]: detourOf(delivery.received) };
     const send = (copy: ReturnType<typeof copyOf>): Promise<void> =>
-      publisher.publish({ exchange: "", routingKey: deadLetterQueue, ...copy, mandatory: true });
+      publisher.publish({ exchange: "", routingKey: this.#options.queue, ...copy, mandatory: true });
     try {
       await send(copyOf(delivery.raw, delivery.received, extra));
     } catch (error) {
@@ -72,8 +86,18 @@ export class AmqpDeadLetters implements DeadLetters {
     }
   }
 
+  /** Forgets the oldest beyond the bound, a few at a time. */
+  async #makeRoom(link: Link, count: number): Promise<void> {
+    const { queue, most } = this.#options;
+    if (most === 0 || count < most) return;
+    const tooMany = Math.min(count - most + 1, 100);
+    await link.control(async (channel) => {
+      for (let times = 0; times < tooMany; times += 1) await channel.get(queue, { noAck: true });
+    });
+  }
+
   async count(): Promise<number> {
-    return (await readyMessages((await this.#line()).link, deadLetterQueue)) ?? 0;
+    return (await readyMessages((await this.#line()).link, this.#options.queue)) ?? 0;
   }
 
   async list(options: { readonly limit?: number; readonly offset?: number } = {}): Promise<readonly DeadLetter[]> {
@@ -92,7 +116,11 @@ export class AmqpDeadLetters implements DeadLetters {
     const { publisher } = await this.#line();
     return this.#read(async ({ letter, raw, received }) => {
       if (!wanted.has(letter.id)) return "keep";
-      const extra = { [deadHeader]: undefined, [detourHeader]: detourOf(received, { redelivered: true }) };
+      const extra = {
+        ...redriven(received.message.headers),
+        [deadHeader]: undefined,
+        [detourHeader]: detourOf(received, { redelivered: true }),
+      };
       const copy = copyOf(raw, received, extra);
       await publisher.publish({ exchange: "", routingKey: letter.queue, ...copy, mandatory: true });
       return "remove";
@@ -102,7 +130,7 @@ export class AmqpDeadLetters implements DeadLetters {
   async purge(ids?: readonly string[]): Promise<number> {
     if (ids === undefined) {
       const { link } = await this.#line();
-      const purged = await ifExists(link.control((channel) => channel.purgeQueue(deadLetterQueue)));
+      const purged = await ifExists(link.control((channel) => channel.purgeQueue(this.#options.queue)));
       return purged?.messageCount ?? 0;
     }
     const wanted = new Set(ids);
@@ -119,7 +147,7 @@ export class AmqpDeadLetters implements DeadLetters {
 
   async #readNow(judge: (letter: Letter) => Promise<Verdict>): Promise<number> {
     const { link } = await this.#line();
-    const count = (await readyMessages(link, deadLetterQueue)) ?? 0;
+    const count = (await readyMessages(link, this.#options.queue)) ?? 0;
     if (count === 0) return 0;
     const held = await link.openChannel();
     const { channel } = held;
@@ -127,7 +155,7 @@ export class AmqpDeadLetters implements DeadLetters {
     try {
       for (let seen = 0; seen < count; seen += 1) {
         // Asked for one by one: "there is none" is an answer too, where waiting for a delivery could only guess.
-        const raw = await link.guard(channel.get(deadLetterQueue));
+        const raw = await link.guard(channel.get(this.#options.queue));
         if (raw === false) break; // somebody else reads the rest
         if ((await judge(this.#letterOf(raw))) === "keep") continue;
         channel.ack(raw);
@@ -142,11 +170,11 @@ export class AmqpDeadLetters implements DeadLetters {
   }
 
   #letterOf(raw: AmqpMessage): Letter {
-    const read = readMessage(raw, "", this.#maxBodySize);
+    const read = readMessage(raw, "", this.#options.maxBodySize);
     const { [deadHeader]: record, ...headers } = read.message.headers;
     const known = (typeof record === "object" && record !== null ? record : {}) as Readonly<Record<string, unknown>>;
     const received = { ...read, message: { ...read.message, headers } };
-    const isWhole = raw.content.length <= this.#maxBodySize;
+    const isWhole = raw.content.length <= this.#options.maxBodySize;
     return {
       raw,
       received,

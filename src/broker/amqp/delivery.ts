@@ -1,15 +1,21 @@
 import type { Message as AmqpMessage } from "amqplib";
 import type { Message } from "../../protocol/message.ts";
-import type { Address, Delivery, Queue } from "../broker.ts";
+import type { Address, Delivery, Queue, Rejection } from "../broker.ts";
 import type { Received } from "./wire.ts";
+
+/** Why a message is rejected, and whether others may run it. */
+export interface Burial {
+  readonly reason: string;
+  readonly shelf: boolean;
+}
 
 /** What a delivery asks of the subscription it came by. */
 export interface Settler {
   readonly lost: boolean;
   ack(delivery: AmqpDelivery): Promise<void>;
   park(delivery: AmqpDelivery, due: Date): Promise<void>;
-  requeue(delivery: AmqpDelivery): Promise<void>;
-  bury(delivery: AmqpDelivery, reason: string): Promise<void>;
+  requeue(delivery: AmqpDelivery, headers: Rejection["headers"]): Promise<void>;
+  bury(delivery: AmqpDelivery, about: Burial): Promise<void>;
 }
 
 /** A message in hand, bound to the one channel it came by: no other can settle it. */
@@ -65,9 +71,9 @@ export class AmqpDelivery implements Delivery {
     return this.#settle(() => this.#settler.park(this, due));
   }
 
-  reject(options: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
-    const { requeue, reason = "" } = options;
-    return this.#settle(() => (requeue ? this.#settler.requeue(this) : this.#settler.bury(this, reason)));
+  reject({ requeue, reason = "", shelf = false, headers }: Rejection): Promise<void> {
+    if (requeue) return this.#settle(() => this.#settler.requeue(this, headers));
+    return this.#settle(() => this.#settler.bury(this, { reason, shelf }));
   }
 
   /** A settling that failed did not count: the message is still in hand, or came to be lost. */

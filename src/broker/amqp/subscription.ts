@@ -1,8 +1,8 @@
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { Message as AmqpMessage } from "amqplib";
-import type { Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
-import { AmqpDelivery, type Settler } from "./delivery.ts";
+import { AmqpDelivery, type Burial, type Settler } from "./delivery.ts";
 import { connectionLost, refused, replyCodeOf, replyCodes, textOf } from "./failures.ts";
 import type { Link, LinkChannel } from "./link.ts";
 import { needsConsumerPrefetch, readyMessages } from "./topology.ts";
@@ -19,7 +19,9 @@ export interface SubscriptionHost {
   /** Stores a copy that comes back when due. */
   park(delivery: AmqpDelivery, due: number): Promise<void>;
   /** Stores a copy among the dead letters. */
-  bury(delivery: AmqpDelivery, reason: string, node: string): Promise<void>;
+  bury(delivery: AmqpDelivery, about: Burial, node: string): Promise<void>;
+  /** Stores a copy with further headers behind what waits in its queue. */
+  requeueAs(delivery: AmqpDelivery, headers: Readonly<Record<string, unknown>>): Promise<void>;
   /** Called once when the flow has ended, whether by `close` or by loss. */
   ended(subscription: AmqpSubscription): void;
 }
@@ -213,13 +215,15 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
     if (this.#state === "open") await this.ack(delivery);
   }
 
-  async bury(delivery: AmqpDelivery, reason: string): Promise<void> {
+  async bury(delivery: AmqpDelivery, about: Burial): Promise<void> {
     // The queue's owner has said where its dead letters go.
-    if (delivery.source.arguments["x-dead-letter-exchange"] !== undefined) return this.#reject(delivery, false);
-    await this.#inPlaceOf(delivery, this.#host.bury(delivery, reason, this.#options.node));
+    if (!about.shelf && delivery.source.arguments["x-dead-letter-exchange"] !== undefined)
+      return this.#reject(delivery, false);
+    await this.#inPlaceOf(delivery, this.#host.bury(delivery, about, this.#options.node));
   }
 
-  requeue(delivery: AmqpDelivery): Promise<void> {
+  requeue(delivery: AmqpDelivery, headers: Rejection["headers"]): Promise<void> {
+    if (headers !== undefined) return this.#inPlaceOf(delivery, this.#host.requeueAs(delivery, headers));
     return this.#reject(delivery, true);
   }
 

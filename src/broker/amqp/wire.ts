@@ -190,7 +190,7 @@ function addressOf(exchange: string, routingKey: string, queueExchange: string):
 
 /** RabbitMQ records every expiry; those in our own delay queues are no news to anybody. */
 function dropOwnDeaths(headers: Table): void {
-  const own = (queue: unknown): boolean => typeof queue === "string" && /^tq_delayed_|^tq\.dead$/.test(queue);
+  const own = (queue: unknown): boolean => typeof queue === "string" && /^tq_delayed_|^tq\.(dead|shelf)$/.test(queue);
   const deaths = headers["x-death"];
   if (Array.isArray(deaths)) {
     const foreign = deaths.filter((death) => !own((death as Table | null)?.queue));

@@ -11,8 +11,10 @@ import type {
   Subscription,
 } from "../broker.ts";
 import { bytesOfBase64 } from "../damage.ts";
+import { redriven } from "../marks.ts";
 import type { Notes } from "../notes.ts";
 import type { BrokerOptions } from "../options.ts";
+import type { Graves } from "./graves.ts";
 import { MemoryStore } from "./store.ts";
 import { MemorySubscription } from "./subscription.ts";
 
@@ -38,6 +40,7 @@ export class MemoryBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly shelf: DeadLetters;
   readonly revokes: Notes;
   readonly #store: MemoryStore;
   readonly #options: BrokerOptions;
@@ -49,7 +52,8 @@ export class MemoryBroker implements Broker {
     this.#store = store;
     this.#options = options;
     this.revokes = store.revokes;
-    this.deadLetters = new MemoryDeadLetters(store);
+    this.deadLetters = new MemoryDeadLetters(store, store.dead);
+    this.shelf = new MemoryDeadLetters(store, store.shelf);
   }
 
   /** For tests: what waits is so many seconds nearer to its time. */
@@ -80,7 +84,7 @@ export class MemoryBroker implements Broker {
 
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
     this.#mustBeConnected();
-    const subscription = new MemorySubscription(this.#store, options, this.#options.maxBodySize, (closed) =>
+    const subscription = new MemorySubscription(this.#store, options, this.#options, (closed) =>
       this.#subscriptions.delete(closed),
     );
     this.#subscriptions.add(subscription);
@@ -127,16 +131,19 @@ export class MemoryBroker implements Broker {
 class MemoryDeadLetters implements DeadLetters {
   readonly #store: MemoryStore;
 
-  constructor(store: MemoryStore) {
+  readonly #graves: Graves;
+
+  constructor(store: MemoryStore, graves: Graves) {
     this.#store = store;
+    this.#graves = graves;
   }
 
   async count(): Promise<number> {
-    return this.#store.dead.length;
+    return this.#graves.all.length;
   }
 
   async list({ limit = 100, offset = 0 } = {}): Promise<readonly DeadLetter[]> {
-    return this.#store.dead.slice(offset, offset + limit).map(({ id, entry, reason, node, at }) => ({
+    return this.#graves.all.slice(offset, offset + limit).map(({ id, entry, reason, node, at }) => ({
       id,
       queue: entry.queue,
       reason,
@@ -149,12 +156,12 @@ class MemoryDeadLetters implements DeadLetters {
   }
 
   async redrive(ids: readonly string[]): Promise<number> {
-    const dead = this.#store.exhume(ids);
-    for (const { entry } of dead) this.#store.requeue(entry);
+    const dead = this.#graves.exhume(ids);
+    for (const { entry } of dead) this.#store.requeue(entry, redriven(entry.message.headers));
     return dead.length;
   }
 
   async purge(ids?: readonly string[]): Promise<number> {
-    return this.#store.exhume(ids).length;
+    return this.#graves.exhume(ids).length;
   }
 }

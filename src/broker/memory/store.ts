@@ -4,17 +4,9 @@ import { formatIso, parseIso } from "../../util/iso8601.ts";
 import { bindingMatches } from "../binding.ts";
 import type { Address, Exchange, Queue } from "../broker.ts";
 import type { Entry } from "./entry.ts";
+import { Graves } from "./graves.ts";
 import { Line } from "./line.ts";
 import { MemoryNotes } from "./notes.ts";
-
-/** An entry rejected without requeue, with why, when and by whom. */
-export interface Dead {
-  readonly id: string;
-  readonly entry: Entry;
-  readonly reason: string;
-  readonly node: string;
-  readonly at: Date;
-}
 
 function moved(entry: Entry, ms: number): Entry {
   const { headers } = entry.message;
@@ -55,7 +47,8 @@ export class MemoryStore {
     (a, b) => a.due < b.due || (a.due === b.due && a.order < b.order),
   );
   readonly revokes = new MemoryNotes();
-  #dead: Dead[] = [];
+  readonly dead = new Graves();
+  readonly shelf = new Graves();
   #serial = 0;
   #attached = 0;
   #alarm: NodeJS.Timeout | undefined;
@@ -150,9 +143,9 @@ export class MemoryStore {
     this.#announce();
   }
 
-  requeue(entry: Entry): void {
-    entry.redelivered = true;
-    this.#stateOf(entry.queue).line.push(entry);
+  requeue(entry: Entry, headers: Entry["message"]["headers"] = {}): void {
+    const message = { ...entry.message, headers: { ...entry.message.headers, ...headers } };
+    this.#stateOf(entry.queue).line.push({ ...entry, message, redelivered: true });
     this.#announce();
   }
 
@@ -172,23 +165,6 @@ export class MemoryStore {
     for (let next = this.#parked.pop(); next; next = this.#parked.pop()) parked.push(next);
     for (const { due, order, entry } of parked) this.#parked.push({ due: due - ms, order, entry: moved(entry, ms) });
     this.#wakeParked();
-  }
-
-  bury(entry: Entry, reason: string, node: string): void {
-    this.#serial += 1;
-    this.#dead.unshift({ id: String(this.#serial), entry, reason, node, at: new Date() });
-  }
-
-  get dead(): readonly Dead[] {
-    return this.#dead;
-  }
-
-  /** Takes the dead out, all or those named, and returns them oldest first. */
-  exhume(ids?: readonly string[]): Dead[] {
-    const wanted = ids && new Set(ids);
-    const taken = this.#dead.filter(({ id }) => wanted?.has(id) ?? true);
-    this.#dead = this.#dead.filter((dead) => !taken.includes(dead));
-    return taken.reverse();
   }
 
   #stateOf(name: string, autoDelete = false): QueueState {

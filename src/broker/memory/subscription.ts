@@ -1,6 +1,7 @@
 import type { Message } from "../../protocol/message.ts";
-import type { Address, Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Address, Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
 import { bytesOfBase64, damageOfSize } from "../damage.ts";
+import { mostDeadLetters } from "../options.ts";
 import type { Entry } from "./entry.ts";
 import type { MemoryStore } from "./store.ts";
 
@@ -12,6 +13,7 @@ export class MemorySubscription implements Subscription {
   readonly #store: MemoryStore;
   readonly #options: SubscribeOptions;
   readonly #maxBodySize: number;
+  readonly #mostDead: number;
   readonly #onClose: (subscription: MemorySubscription) => void;
   readonly #held = new Set<Entry>();
   #queues: string[] = [];
@@ -26,12 +28,13 @@ export class MemorySubscription implements Subscription {
   constructor(
     store: MemoryStore,
     options: SubscribeOptions,
-    maxBodySize: number,
+    limits: { readonly maxBodySize: number; readonly mostDeadLetters?: number },
     onClose: (subscription: MemorySubscription) => void,
   ) {
     this.#store = store;
     this.#options = options;
-    this.#maxBodySize = maxBodySize;
+    this.#maxBodySize = limits.maxBodySize;
+    this.#mostDead = limits.mostDeadLetters ?? mostDeadLetters;
     this.#onClose = onClose;
     this.#prefetch = options.prefetch;
     store.onArrival(this.#wake);
@@ -86,6 +89,10 @@ export class MemorySubscription implements Subscription {
     if (!this.#held.delete(entry)) return false;
     this.#wake();
     return true;
+  }
+
+  get mostDead(): number {
+    return this.#mostDead;
   }
 
   get node(): string {
@@ -160,9 +167,11 @@ class MemoryDelivery implements Delivery {
     if (this.#subscription.settle(this.entry)) this.#store.park(this.entry, due.getTime() || Date.now());
   }
 
-  async reject(options: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
+  async reject({ requeue, reason = "rejected", shelf = false, headers }: Rejection): Promise<void> {
     if (!this.#subscription.settle(this.entry)) return;
-    if (options.requeue) this.#store.requeue(this.entry);
-    else this.#store.bury(this.entry, options.reason ?? "rejected", this.#subscription.node);
+    if (requeue) return this.#store.requeue(this.entry, headers);
+    const { node, mostDead } = this.#subscription;
+    if (shelf) this.#store.shelf.bury(this.entry, reason, node, 0);
+    else this.#store.dead.bury(this.entry, reason, node, mostDead);
   }
 }

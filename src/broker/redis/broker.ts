@@ -12,7 +12,7 @@ import type {
   SubscribeOptions,
   Subscription,
 } from "../broker.ts";
-import type { BrokerOptions } from "../options.ts";
+import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { RedisConnection } from "./connection.ts";
 import { RedisDeadLetters } from "./dead-letters.ts";
 import { brokerError } from "./errors.ts";
@@ -49,6 +49,7 @@ export class RedisBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly shelf: DeadLetters;
   readonly revokes: RedisNotes;
   readonly #address: RedisAddress;
   readonly #options: BrokerOptions;
@@ -72,9 +73,11 @@ export class RedisBroker implements Broker {
     this.#address = address;
     this.#options = options;
     this.#keys = redisKeys(options.transportOptions, address.db);
-    this.deadLetters = new RedisDeadLetters(() => this.#connected(), this.#keys);
+    this.deadLetters = new RedisDeadLetters(() => this.#connected(), this.#keys, this.#keys.dead);
+    this.shelf = new RedisDeadLetters(() => this.#connected(), this.#keys, this.#keys.shelf);
     this.revokes = new RedisNotes(() => this.#connected(), this.#keys.revokes);
     this.#ledger = new Ledger({
+      mostDeadLetters: options.mostDeadLetters ?? mostDeadLetters,
       keys: this.#keys,
       connection: () =>
         this.#openFlow?.isOpen ? this.#openFlow.connection : this.#commands?.isOpen ? this.#commands : undefined,

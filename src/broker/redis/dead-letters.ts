@@ -1,7 +1,8 @@
 import { decodeEnvelope, markRedelivered } from "../../protocol/envelope.ts";
 import type { DeadLetter, DeadLetters } from "../broker.ts";
+import { redriven } from "../marks.ts";
 import type { RedisConnection } from "./connection.ts";
-import { listKey, type RedisKeys } from "./keys.ts";
+import { type GraveKeys, listKey, type RedisKeys } from "./keys.ts";
 import { readDeadScript, redriveScript } from "./scripts.ts";
 
 /** Larger ones are shown by their beginning. */
@@ -13,14 +14,16 @@ const atOnce = 100;
 export class RedisDeadLetters implements DeadLetters {
   readonly #connection: () => RedisConnection;
   readonly #keys: RedisKeys;
+  readonly #graves: GraveKeys;
 
-  constructor(connection: () => RedisConnection, keys: RedisKeys) {
+  constructor(connection: () => RedisConnection, keys: RedisKeys, graves: GraveKeys) {
     this.#connection = connection;
     this.#keys = keys;
+    this.#graves = graves;
   }
 
   async count(): Promise<number> {
-    return this.#connection().call<number>("zcard", this.#keys.deadIndex);
+    return this.#connection().call<number>("zcard", this.#graves.index);
   }
 
   async list({
@@ -31,7 +34,7 @@ export class RedisDeadLetters implements DeadLetters {
     readonly offset?: number;
   } = {}): Promise<readonly DeadLetter[]> {
     const connection = this.#connection();
-    const ids = await connection.call<string[]>("zrevrange", this.#keys.deadIndex, offset, offset + limit - 1);
+    const ids = await connection.call<string[]>("zrevrange", this.#graves.index, offset, offset + limit - 1);
     const letters: DeadLetter[] = [];
     for (let first = 0; first < ids.length; first += atOnce) {
       letters.push(...(await this.#read(connection, ids.slice(first, first + atOnce))));
@@ -41,45 +44,48 @@ export class RedisDeadLetters implements DeadLetters {
 
   async redrive(ids: readonly string[]): Promise<number> {
     const connection = this.#connection();
-    const { dead, deadAbout, deadIndex } = this.#keys;
-    let redriven = 0;
+    const { dead, about, index } = this.#graves;
+    let count = 0;
     for (let first = 0; first < ids.length; first += atOnce) {
       for (const letter of await this.#read(connection, ids.slice(first, first + atOnce))) {
         const list = listKey(this.#keys, letter.queue, letter.message?.properties.priority ?? 0);
-        redriven += await connection.run<number>(
+        count += await connection.run<number>(
           redriveScript,
-          [dead, deadAbout, deadIndex, list],
+          [dead, about, index, list],
           // What could not be read whole goes back as it is.
-          [letter.id, letter.text === null ? "" : markRedelivered(letter.text)],
+          [
+            letter.id,
+            letter.text === null ? "" : markRedelivered(letter.text, redriven(letter.message?.headers ?? {})),
+          ],
         );
       }
     }
-    return redriven;
+    return count;
   }
 
   async purge(ids?: readonly string[]): Promise<number> {
     const connection = this.#connection();
-    const { dead, deadAbout, deadIndex } = this.#keys;
+    const { dead, about, index } = this.#graves;
     if (ids === undefined) {
-      const count = await connection.call<number>("zcard", deadIndex);
-      await connection.call("unlink", dead, deadAbout, deadIndex);
+      const count = await connection.call<number>("zcard", index);
+      await connection.call("unlink", dead, about, index);
       return count;
     }
     let purged = 0;
     for (let first = 0; first < ids.length; first += atOnce) {
       const some = ids.slice(first, first + atOnce);
       await connection.call("hdel", dead, ...some);
-      await connection.call("hdel", deadAbout, ...some);
-      purged += await connection.call<number>("zrem", deadIndex, ...some);
+      await connection.call("hdel", about, ...some);
+      purged += await connection.call<number>("zrem", index, ...some);
     }
     return purged;
   }
 
   async #read(connection: RedisConnection, ids: readonly string[]): Promise<(DeadLetter & { text: string | null })[]> {
-    const { dead, deadAbout } = this.#keys;
+    const { dead, about: aboutKey } = this.#graves;
     const answer = await connection.run<(string | number)[]>(
       readDeadScript,
-      [dead, deadAbout],
+      [dead, aboutKey],
       [largestToShow, beginning, ...ids],
     );
     const letters: (DeadLetter & { text: string | null })[] = [];

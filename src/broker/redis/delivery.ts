@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
+import { encodeEnvelope, markRedelivered } from "../../protocol/envelope.ts";
 import type { Message } from "../../protocol/message.ts";
-import type { Address, Delivery } from "../broker.ts";
+import type { Address, Delivery, Rejection } from "../broker.ts";
 import type { HeldDelivery, Ledger } from "./ledger.ts";
 
 /** What a delivery is made of. */
@@ -59,11 +61,15 @@ export class RedisDelivery implements Delivery, HeldDelivery {
     return this.settle() ? this.#ledger.park(this, due) : Promise.resolve();
   }
 
-  reject({ requeue, reason = "" }: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
+  reject({ requeue, reason = "", shelf = false, headers }: Rejection): Promise<void> {
     if (!this.settle()) return Promise.resolve();
     const tag = this.tag as string;
+    if (requeue && headers !== undefined) {
+      const envelope = encodeEnvelope(this.message, this.address, randomUUID());
+      return this.#ledger.requeueAs(this, markRedelivered(envelope, headers));
+    }
     if (requeue) return this.#ledger.giveBack([tag], "LPUSH");
-    return this.#ledger.bury(tag, { queue: this.queue, reason, node: this.#node });
+    return this.#ledger.bury(tag, { queue: this.queue, reason, node: this.#node, shelf });
   }
 
   /** True for the one who settles it. */

@@ -17,6 +17,7 @@
  *     tq:dead                    hash   dead letter's id → envelope, byte for byte
  *     tq:dead:about              hash   dead letter's id → {queue, reason, at, node}
  *     tq:dead:index              zset   dead letter's id, by time
+ *     tq:shelf …                        the same three for what others may run
  *     tq:revokes                 zset   what was revoked, by the time it was
  *
  * `global_keyprefix` stands before every one of them and before every channel (protocol 6.8).
@@ -32,15 +33,23 @@ export interface RedisKeys {
   readonly tended: string;
   readonly heldPrefix: string;
   readonly parked: string;
-  readonly dead: string;
-  readonly deadAbout: string;
-  readonly deadIndex: string;
+  readonly dead: GraveKeys;
+  readonly shelf: GraveKeys;
   readonly revokes: string;
   /** Before every fanout channel, `/{db}.` included. */
   readonly channelPrefix: string;
   /** Whether the routing key is part of a channel's name. */
   readonly fanoutPatterns: boolean;
 }
+
+/** Where rejected messages lie, what is said about each, and their order. */
+export interface GraveKeys {
+  readonly dead: string;
+  readonly about: string;
+  readonly index: string;
+}
+
+const graveKeys = (dead: string): GraveKeys => ({ dead, about: `${dead}:about`, index: `${dead}:index` });
 
 /** Reads the names out of `broker_transport_options`; `db` is part of the names of channels, which Redis shares between databases. */
 export function redisKeys(options: Readonly<Record<string, unknown>>, db: number): RedisKeys {
@@ -61,9 +70,8 @@ export function redisKeys(options: Readonly<Record<string, unknown>>, db: number
     tended: `${prefix}tq:tended`,
     heldPrefix: `${prefix}tq:held:`,
     parked: `${prefix}tq:parked`,
-    dead: `${prefix}tq:dead`,
-    deadAbout: `${prefix}tq:dead:about`,
-    deadIndex: `${prefix}tq:dead:index`,
+    dead: graveKeys(`${prefix}tq:dead`),
+    shelf: graveKeys(`${prefix}tq:shelf`),
     revokes: `${prefix}tq:revokes`,
     channelPrefix: prefix + channelPrefix(options.fanout_prefix, db),
     fanoutPatterns: options.fanout_patterns !== false,

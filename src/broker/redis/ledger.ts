@@ -6,7 +6,7 @@ import { type Deferred, deferred } from "./deferred.ts";
 import { brokerError } from "./errors.ts";
 import { listKey, type RedisKeys } from "./keys.ts";
 import { type End, returnMessages } from "./returning.ts";
-import { buryScript, parkScript, turnScript } from "./scripts.ts";
+import { buryScript, parkScript, returnScript, turnScript } from "./scripts.ts";
 
 /** A delivery as the ledger sees it. */
 export interface HeldDelivery {
@@ -33,6 +33,7 @@ interface Burial {
   readonly reason: string;
   readonly node: string;
   readonly at: number;
+  readonly shelf: boolean;
 }
 
 /** Acknowledged tags on their way, with whom to tell. */
@@ -60,6 +61,7 @@ export class Ledger {
   /** Deliveries handed over and not settled, in the order they came. */
   readonly held = new Map<string, HeldDelivery>();
   readonly #connection: () => RedisConnection | undefined;
+  readonly #mostDead: number;
   readonly #onParked: (now: number, due: number) => void;
   readonly #onReturned: () => void;
   readonly #onLapsed: () => void;
@@ -78,6 +80,8 @@ export class Ledger {
   constructor(options: {
     readonly keys: RedisKeys;
     readonly connection: () => RedisConnection | undefined;
+    /** 0 is no bound. */
+    readonly mostDeadLetters: number;
     readonly carry: () => void;
     /** A message was parked: when the next of all parked ones is due, by Redis's clock. */
     readonly onParked: (now: number, due: number) => void;
@@ -88,6 +92,7 @@ export class Ledger {
   }) {
     this.keys = options.keys;
     this.#connection = options.connection;
+    this.#mostDead = options.mostDeadLetters;
     this.#carry = options.carry;
     this.#onParked = options.onParked;
     this.#onReturned = options.onReturned;
@@ -129,7 +134,23 @@ export class Ledger {
     return batch.done.promise;
   }
 
-  bury(tag: string, about: { readonly queue: string; readonly reason: string; readonly node: string }): Promise<void> {
+  /** Behind what waits, as this envelope says it now. */
+  async requeueAs({ tag, queue, message }: HeldDelivery, envelope: string): Promise<void> {
+    const connection = this.#connection();
+    if (connection === undefined) throw this.#notConnected();
+    const { keys } = this;
+    const list = listKey(keys, queue, message.properties.priority);
+    const work = connection.run(
+      returnScript,
+      [keys.unacked, keys.unackedIndex, this.heldKey],
+      ["LPUSH", tag as string, "", envelope, 1, list],
+    );
+    this.track(work);
+    await work;
+    this.#onReturned();
+  }
+
+  bury(tag: string, about: Omit<Burial, "tag" | "at">): Promise<void> {
     return this.#add(this.#burials, { tag, at: Date.now() / 1000, ...about });
   }
 
@@ -303,13 +324,14 @@ export class Ledger {
   async #sendBurials(connection: RedisConnection, burials: readonly Burial[]): Promise<void> {
     const { keys } = this;
     await Promise.all(
-      burials.map(({ tag, ...about }) =>
-        connection.run(
+      burials.map(({ tag, shelf, ...about }) => {
+        const { dead, about: aboutKey, index } = shelf ? keys.shelf : keys.dead;
+        return connection.run(
           buryScript,
-          [keys.unacked, keys.unackedIndex, this.heldKey, keys.dead, keys.deadAbout, keys.deadIndex],
-          [tag, "", randomUUID(), JSON.stringify(about)],
-        ),
-      ),
+          [keys.unacked, keys.unackedIndex, this.heldKey, dead, aboutKey, index],
+          [tag, "", randomUUID(), JSON.stringify(about), shelf ? 0 : this.#mostDead],
+        );
+      }),
     );
   }
 

@@ -189,7 +189,7 @@ async function buryUnroutable({ connection, keys, held, mine }: Returning, entry
   };
   await connection.run(
     buryScript,
-    [keys.unacked, keys.unackedIndex, held, keys.dead, keys.deadAbout, keys.deadIndex],
-    [entry.tag, mine ? "" : entry.age, randomUUID(), JSON.stringify(about)],
+    [keys.unacked, keys.unackedIndex, held, keys.dead.dead, keys.dead.about, keys.dead.index],
+    [entry.tag, mine ? "" : entry.age, randomUUID(), JSON.stringify(about), 0],
   );
 }

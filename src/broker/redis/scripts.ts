@@ -425,7 +425,7 @@ return returned
  * Moves a message into the dead-letter store.
  *
  * KEYS: unacked, unacked_index, held, dead, dead:about, dead:index. ARGV: tag, age (empty: whatever
- * it is, when the consumer holds it), id of the entry, what is said about it.
+ * it is, when the consumer holds it), id of the entry, what is said about it, most entries kept (0: any number).
  * Answers 1 when it was there.
  */
 export const buryScript = redisScript(`
@@ -444,6 +444,15 @@ redis.call('ZADD', KEYS[6], string.format('%.6f', clock()), ARGV[3])
 redis.call('HDEL', KEYS[1], tag)
 redis.call('ZREM', KEYS[2], tag)
 redis.call('ZREM', KEYS[3], tag)
+local most = tonumber(ARGV[5])
+local tooMany = most > 0 and math.min(redis.call('ZCARD', KEYS[6]) - most, 100) or 0
+if tooMany > 0 then
+  for _, old in ipairs(redis.call('ZRANGE', KEYS[6], 0, tooMany - 1)) do
+    redis.call('HDEL', KEYS[4], old)
+    redis.call('HDEL', KEYS[5], old)
+    redis.call('ZREM', KEYS[6], old)
+  end
+end
 return 1
 `);
 

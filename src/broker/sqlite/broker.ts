@@ -4,7 +4,7 @@ import type { Message } from "../../protocol/message.ts";
 import { thisProcess } from "../../system/process-identity.ts";
 import { openSqlite, type Sqlite } from "../../system/sqlite.ts";
 import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
-import type { BrokerOptions } from "../options.ts";
+import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { bell } from "./bell.ts";
 import { SqliteDeadLetters } from "./dead-letters.ts";
 import { writeHead } from "./head.ts";
@@ -40,6 +40,7 @@ export class SqliteBroker implements Broker {
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
+  readonly shelf: DeadLetters;
   readonly revokes: SqliteNotes;
   readonly #path: string;
   readonly #options: BrokerOptions;
@@ -55,6 +56,7 @@ export class SqliteBroker implements Broker {
     this.displayUrl = `sqlite://${path}`;
     this.revokes = new SqliteNotes((work) => this.#use(work));
     this.deadLetters = new SqliteDeadLetters((work) => this.#use(work), options.maxBodySize);
+    this.shelf = new SqliteDeadLetters((work) => this.#use(work), options.maxBodySize, true);
   }
 
   async connect(): Promise<void> {
@@ -117,6 +119,7 @@ export class SqliteBroker implements Broker {
           keeper,
           id,
           maxBodySize: this.#options.maxBodySize,
+          mostDeadLetters: this.#options.mostDeadLetters ?? mostDeadLetters,
           onClosed: (closed) => this.#subscriptions.delete(closed),
         },
         options,

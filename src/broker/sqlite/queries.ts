@@ -195,9 +195,9 @@ export class Queries {
   }
 
   /** Puts a message of this owner behind all that wait, marked redelivered; false when it is another's by now. */
-  requeue(id: number, owner: number): boolean {
+  requeue(id: number, owner: number, head: string | null = null): boolean {
     const mine = this.#get("SELECT 1 FROM message WHERE id = ? AND owner = ? AND state < 2", id, owner);
-    if (mine) this.#moveToTail(id);
+    if (mine) this.#moveToTail(id, head);
     return mine !== undefined;
   }
 
@@ -305,29 +305,42 @@ export class Queries {
   // ── dead letters ───────────────────────────────────────────────────────────
 
   /** Puts a message of this owner among the dead; false when it is another's by now. */
-  bury(id: number, owner: number, reason: string, node: string, now: number): boolean {
+  bury(
+    id: number,
+    owner: number,
+    about: { readonly reason: string; readonly node: string; readonly at: number; readonly shelf: boolean },
+  ): boolean {
     const { changes } = this.#run(
       "UPDATE message SET state = 3, owner = NULL WHERE id = ? AND owner = ? AND state < 2",
       id,
       owner,
     );
     if (Number(changes) === 0) return false;
-    this.#run("INSERT INTO dead (message, reason, node, at) VALUES (?, ?, ?, ?)", id, reason, node, now);
+    const { reason, node, at, shelf } = about;
+    this.#run(
+      "INSERT INTO dead (message, reason, node, at, shelf) VALUES (?, ?, ?, ?, ?)",
+      id,
+      reason,
+      node,
+      at,
+      shelf ? 1 : 0,
+    );
     return true;
   }
 
   /** Reading. */
-  countDead(): number {
-    return Number(this.#get("SELECT count(*) AS count FROM dead")?.count);
+  countDead(shelf: boolean): number {
+    return Number(this.#get("SELECT count(*) AS count FROM dead WHERE shelf = ?", shelf ? 1 : 0)?.count);
   }
 
   /** Newest first. Reading. */
-  listDead(limit: number, offset: number, maxBodySize: number): DeadRow[] {
+  listDead(shelf: boolean, limit: number, offset: number, maxBodySize: number): DeadRow[] {
     const rows = this.#all(
       `SELECT dead.id AS dead, reason, node, at, message.id AS id, queue, head, size,
          CASE WHEN size <= ? THEN body END AS body
-       FROM dead JOIN message ON message.id = dead.message ORDER BY dead.id DESC LIMIT ? OFFSET ?`,
+       FROM dead JOIN message ON message.id = dead.message WHERE shelf = ? ORDER BY dead.id DESC LIMIT ? OFFSET ?`,
       maxBodySize,
+      shelf ? 1 : 0,
       limit,
       offset,
     );
@@ -344,22 +357,33 @@ export class Queries {
   }
 
   /** Puts a dead letter behind what waits in its queue, marked redelivered; false when there is none of this id. */
-  redrive(id: string): boolean {
-    const row = this.#get("DELETE FROM dead WHERE id = ? RETURNING message", id);
-    if (row) this.#moveToTail(row.message as number);
+  redrive(shelf: boolean, id: string, newHead: (head: string) => string): boolean {
+    const row = this.#get("DELETE FROM dead WHERE id = ? AND shelf = ? RETURNING message", id, shelf ? 1 : 0);
+    if (row) {
+      const { head } = this.#get("SELECT head FROM message WHERE id = ?", row.message as number) as Row;
+      this.#moveToTail(row.message as number, newHead(head as string));
+    }
     return row !== undefined;
   }
 
   /** Forgets a dead letter; false when there is none of this id. */
-  forgetDead(id: string): boolean {
-    const row = this.#get("DELETE FROM dead WHERE id = ? RETURNING message", id);
+  forgetDead(shelf: boolean, id: string): boolean {
+    const row = this.#get("DELETE FROM dead WHERE id = ? AND shelf = ? RETURNING message", id, shelf ? 1 : 0);
     if (row) this.#deleteMessages("id = ?", [row.message as number], 1);
     return row !== undefined;
   }
 
-  /** The ids of at most `limit` dead letters. Reading. */
-  someDead(limit: number): string[] {
-    return this.#all("SELECT id FROM dead LIMIT ?", limit).map((row) => String(row.id));
+  /** Forgets the oldest dead letters beyond `most`, a few at a time. */
+  trimDead(most: number): void {
+    const tooMany = this.countDead(false) - most;
+    if (tooMany > 0) for (const id of this.someDead(false, Math.min(tooMany, 100))) this.forgetDead(false, id);
+  }
+
+  /** The ids of at most `limit` dead letters, oldest first. Reading. */
+  someDead(shelf: boolean, limit: number): string[] {
+    return this.#all("SELECT id FROM dead WHERE shelf = ? ORDER BY id LIMIT ?", shelf ? 1 : 0, limit).map((row) =>
+      String(row.id),
+    );
   }
 
   // ── notes ──────────────────────────────────────────────────────────────────
@@ -386,10 +410,11 @@ export class Queries {
   // ── parts of the above ─────────────────────────────────────────────────────
 
   /** A new row and with it a new id: the order of ids is the order of the queue. */
-  #moveToTail(id: number): void {
+  #moveToTail(id: number, head: string | null): void {
     const { lastInsertRowid } = this.#run(
       `INSERT INTO message (queue, priority, state, redelivered, exchange, routing_key, head, size, body)
-       SELECT queue, priority, 0, 1, exchange, routing_key, head, size, body FROM message WHERE id = ?`,
+       SELECT queue, priority, 0, 1, exchange, routing_key, coalesce(?, head), size, body FROM message WHERE id = ?`,
+      head,
       id,
     );
     this.#run("UPDATE large_body SET message = ? WHERE message = ?", lastInsertRowid, id);

@@ -7,7 +7,7 @@
  * - `large_body`: bodies too large to be written again each time a message changes its state.
  * - `consumer`: who holds messages; `renewed` is when it last said that it lives.
  * - `consuming`: which queues a consumer is on, so that an auto-delete queue goes with the last.
- * - `dead`: why, when and by whom a message was rejected.
+ * - `dead`: why, when and by whom a message was rejected; `shelf` is 1 for what others may run.
  * - `note`: what was revoked, and when.
  *
  * Times are milliseconds since 1970.
@@ -85,5 +85,9 @@ export const brokerSchema: readonly string[] = [
     at INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX note_by_age ON note (at);
+  `,
+  `
+  ALTER TABLE dead ADD COLUMN shelf INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX dead_by_shelf ON dead (shelf, id);
   `,
 ];

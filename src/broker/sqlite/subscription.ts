@@ -1,10 +1,10 @@
 import { BrokerConnectionError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
 import type { Sqlite } from "../../system/sqlite.ts";
-import type { Address, Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type { Address, Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
 import { damageOfSize } from "../damage.ts";
 import { bell } from "./bell.ts";
-import { readHead } from "./head.ts";
+import { readHead, writeHead } from "./head.ts";
 import { dropIfLeft, type Keeper } from "./keeper.ts";
 import type { ClaimedRow, Queries } from "./queries.ts";
 
@@ -19,6 +19,7 @@ export interface SubscriptionParts {
   readonly id: number;
   /** Bytes. */
   readonly maxBodySize: number;
+  readonly mostDeadLetters: number;
   readonly onClosed: (subscription: SqliteSubscription) => void;
 }
 
@@ -45,6 +46,10 @@ export class SqliteSubscription implements Subscription {
     this.#prefetch = options.prefetch;
     this.#stopListening = parts.db.listen(bell, () => this.#refill());
     parts.keeper.add({ id: parts.id, node: options.node });
+  }
+
+  get mostDead(): number {
+    return this.#parts.mostDeadLetters;
   }
 
   get node(): string {
@@ -267,10 +272,17 @@ class SqliteDelivery implements Delivery {
     });
   }
 
-  reject({ requeue, reason = "rejected" }: { readonly requeue: boolean; readonly reason?: string }): Promise<void> {
+  reject({ requeue, reason = "rejected", shelf = false, headers }: Rejection): Promise<void> {
+    const { message } = this;
+    const head = headers ? writeHead({ ...message, headers: { ...message.headers, ...headers } }) : null;
     return this.#subscription.settle(this.id, (queries, owner, db) => {
-      if (!requeue) queries.bury(this.id, owner, reason, this.#subscription.node, Date.now());
-      else if (queries.requeue(this.id, owner)) db.ring(bell);
+      if (requeue) {
+        if (queries.requeue(this.id, owner, head)) db.ring(bell);
+        return;
+      }
+      const { node, mostDead } = this.#subscription;
+      queries.bury(this.id, owner, { reason, node, at: Date.now(), shelf });
+      if (mostDead > 0 && !shelf) queries.trimDead(mostDead);
     });
   }
 }

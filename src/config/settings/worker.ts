@@ -23,7 +23,7 @@ export const workerSettings = {
     old: "CELERY_WORKER_DIRECT",
   }),
   workerDisableRateLimits: setting(bool, false, "Ignore rate limits.", { old: "CELERY_DISABLE_RATE_LIMITS" }),
-  workerDeduplicateSuccessfulTasks: notYet(bool, false, "Skip redelivered tasks that have already succeeded."),
+  workerDeduplicateSuccessfulTasks: setting(bool, false, "Skip redelivered tasks that have already succeeded."),
   workerEnableRemoteControl: setting(bool, true, "Listen to inspect and control commands.", {
     old: "CELERY_ENABLE_REMOTE_CONTROL",
   }),
@@ -64,13 +64,14 @@ export const workerSettings = {
 
   ...daemonSettings("worker"),
 
-  workerUnknownTasks: notYet(
-    oneOf("deadletter", "discard"),
-    "deadletter",
-    "What becomes of a message whose task is not known here.",
+  workerUnknownTasks: setting(
+    oneOf("park", "deadletter", "discard"),
+    "park",
+    "What becomes of a message whose task is not known here, or whose arguments do not fit.",
     own,
   ),
-  workerMaxCrashes: notYet(integer(1), 3, "Children one task may kill before it goes to the dead letters.", own),
+  workerMaxDeadLetters: setting(integer(0), 100_000, "Dead letters kept, the oldest make room; 0 is no bound.", own),
+  workerMaxCrashes: setting(integer(1), 3, "Children one task may kill before it goes to the dead letters.", own),
   workerGrace: setting(
     nullable(seconds),
     null,
