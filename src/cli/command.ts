@@ -6,6 +6,8 @@ export interface CommandModule {
   /** What the command's own help begins with. */
   readonly description: string;
   define(command: Command): void;
+  /** Finds out what its help tells beyond that; called when the help is asked for. */
+  prepareHelp?(command: Command, session: Session): Promise<void>;
   /** Resolves to the exit code. */
   run(command: Command, session: Session): Promise<number>;
 }

@@ -6,7 +6,7 @@ import type { CommandModule } from "./command.ts";
 import { configureHelp } from "./help.ts";
 import { addOptions, readOptions, spellingsOf } from "./options.ts";
 import { createOutput, reportError } from "./output.ts";
-import { globalOptions } from "./session.ts";
+import { type GlobalValues, globalOptions, type Session } from "./session.ts";
 
 interface CommandEntry {
   readonly summary: string;
@@ -20,7 +20,9 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import("./beat.ts")).beatCommand,
   },
   call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
+  control: { summary: "Workers remote control.", load: async () => (await import("./control.ts")).controlCommand },
   events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
+  inspect: { summary: "Inspect the workers.", load: async () => (await import("./inspect.ts")).inspectCommand },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },
   purge: {
     summary: "Erase all messages from all known task queues.",
@@ -33,6 +35,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   result: {
     summary: "Print the return value for a given task id.",
     load: async () => (await import("./result.ts")).resultCommand,
+  },
+  status: {
+    summary: "Show list of workers that are online.",
+    load: async () => (await import("./status.ts")).statusCommand,
   },
   worker: { summary: "Start worker instance.", load: async () => (await import("./worker.ts")).workerCommand },
 };
@@ -51,7 +57,12 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = pro
   let exitCode = EX_OK;
   const detached = asDetached(env);
 
-  const program = createProgram(output.red, async (command, module) => {
+  const session = (globals: GlobalValues): Session => ({ env, output, globals, detached });
+  const asksForHelp = argv.some((word) => word === "-h" || word === "--help") || argv[0] === "help";
+  const prepare = async (command: Command, module: CommandModule): Promise<void> => {
+    if (asksForHelp) await module.prepareHelp?.(command, session(readOptions(program, globalOptions, env)));
+  };
+  const program = createProgram(output.red, prepare, async (command, module) => {
     const globals = readOptions(program, globalOptions, env);
     traceback = globals.traceback ?? traceback;
     output = createOutput({ color: globals.noColor !== true });
@@ -59,7 +70,7 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv = pro
     if (globals.workdir !== undefined && !detached) enter(program, globals.workdir);
     if (globals.config !== undefined) env.TQ_CONFIG_MODULE = globals.config;
     if (globals.loader !== undefined) output.notice(`--loader ${globals.loader} is ignored: tq has one loader.`);
-    exitCode = await module.run(command, { env, output, globals, detached });
+    exitCode = await module.run(command, session(globals));
   });
 
   try {
@@ -104,6 +115,7 @@ function multiWords(argv: readonly string[]): readonly string[] | undefined {
 
 function createProgram(
   red: (text: string) => string,
+  prepare: (command: Command, module: CommandModule) => Promise<void>,
   run: (command: Command, module: CommandModule) => Promise<void>,
 ): Command {
   const program = new Command("tq")
@@ -132,6 +144,7 @@ function createProgram(
     modules.set(command, module);
     command.description(module.description);
     module.define(command);
+    await prepare(command, module);
     command.action(() => run(command, module));
   });
   return program;

@@ -55,12 +55,13 @@ export const workerCommands: readonly WorkerCommand[] = [
     variadic: "taskinfoitems",
     signature: "[attr1 [attr2 [... [attrN]]]]",
     help: "List of registered tasks.",
-    run({ app, state }, { taskinfoitems: given, builtins }) {
+    run({ app, state, rateLimits }, { taskinfoitems: given, builtins }) {
       const attributes = readAttributes(given);
       return app.tasks.names({ builtins: builtins === true }).map((name) => {
         const { options } = app.tasks.find(name);
         const limits = state.timeLimits.get(name);
-        const own = limits ? { ...options, timeLimit: limits.hard, softTimeLimit: limits.soft } : options;
+        const changed = limits === undefined ? {} : { timeLimit: limits.hard, softTimeLimit: limits.soft };
+        const own = { ...options, rateLimit: rateLimits.rateLimit(name) || null, ...changed };
         return withAttributes(name, attributes, own);
       });
     },

@@ -180,6 +180,7 @@ describeWith("redis-server", "a worker answers as Celery's do:", () => {
       const fixture = `control_rate_limit${name}`;
       const args = { ...argumentsOf(fixture) };
       expect(await ask("rate_limit", args)).toEqual(answerOf(fixture));
+      if (name === "") expect(await ask("registered")).toContain("wt.add [rate_limit=100/m]");
     }
     expect(await ask("rate_limit", { task_name: "wt.add", rate_limit: "" })).toEqual(
       answerOf("control_rate_limit_off"),
