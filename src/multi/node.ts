@@ -66,7 +66,7 @@ export function planNodes(plan: ClusterPlan): Node[] {
     words,
     prefix: text(options.get("--prefix")),
     rangePrefix: text(options.get("--range-prefix")),
-    suffix: suffix === '""' || suffix === "''" || options.get("--suffix") === "" ? "" : suffix,
+    suffix: suffix === '""' || suffix === "''" ? "" : suffix,
     host: plan.host,
   });
   const all = optionsOf(names, plan.arguments);
