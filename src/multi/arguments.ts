@@ -31,7 +31,7 @@ export interface Grammar {
 }
 
 /** Other spellings of an option, so that what is given for some nodes replaces what is given for all. */
-const spellings: Readonly<Record<string, string>> = { "-L": "-l", "--loglevel": "-l", "-p": "--pidfile" };
+const spellings: Readonly<Record<string, string>> = { "-L": "-l", "-p": "--pidfile" };
 
 /**
  * Reads a command line by the grammar of `celery multi` (inventory F53 to F58), and a little more.

@@ -126,7 +126,7 @@ test("glued values may be for one node only", () => {
   expect(parse("w1 -c:w2 4 -Ofair:w1 --loglevel:w1=debug --app:w2=a:b").scoped).toEqual([
     { scope: "w2", flag: "-c", value: "4" },
     { scope: "w1", flag: "-O", value: "fair" },
-    { scope: "w1", flag: "-l", value: "debug" },
+    { scope: "w1", flag: "--loglevel", value: "debug" },
     { scope: "w2", flag: "--app", value: "a:b" },
   ]);
 });
