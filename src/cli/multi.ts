@@ -146,8 +146,8 @@ async function runCommand(
     tq,
     detached: command.detached ?? true,
   });
-  if (command.splash) report.splash();
   const timeout = seconds(options, "--timeout");
+  if (command.splash) report.splash();
   const cluster = new Cluster(nodes, report, {
     env,
     wait: !options.has("--no-wait"),

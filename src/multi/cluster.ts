@@ -209,7 +209,7 @@ export class Cluster {
       case "late":
         report.problem(
           node.name,
-          `NOT READY after ${this.#options.startTimeout} s; process ${outcome.pid} goes on starting, see ${node.logfile ?? "its log"}`,
+          `NOT READY after ${this.#options.startTimeout} s; ${node.isOurs ? `process ${outcome.pid} goes on starting, ` : ""}see ${node.logfile ?? "its log"}`,
         );
         return false;
       case "ended":

@@ -67,14 +67,24 @@ export async function outcomeOf(
   return { kind: "ready", pid: pid ?? launched.pid };
 }
 
-/** A command that is not ours is taken to be ready when its pidfile is there; it may go to the background by itself. */
+/** Looks, a tenth of a second apart, at which the same process has to be there. */
+const steadyLooks = 5;
+
+/**
+ * A command that is not ours is taken to be ready when its pidfile stays; it may go to the
+ * background by itself, and a Celery that does so makes and removes the file once to try it.
+ */
 async function readinessByPidfile(node: Node, launched: Launched, timeout: number): Promise<Readiness> {
   const deadline = performance.now() + timeout * 1000;
   const ended = launched.exited.then(({ code, signal }) => code !== 0 || signal !== null);
-  for (;;) {
-    const failed = await Promise.race([ended, delay(100).then(() => false)]);
+  let last: number | null = null;
+  for (let looks = 0; performance.now() < deadline; looks++) {
+    const failed = await Promise.race([ended.then((bad) => bad || delay(100, false)), delay(100, false)]);
     if (failed) return launched.readiness;
-    if (stateOf(node).kind === "running") return { kind: "ready" };
-    if (performance.now() > deadline) return new Promise(() => undefined);
+    const { kind, pid } = stateOf(node);
+    if (kind !== "running" || pid !== last) looks = 0;
+    if (looks >= steadyLooks) return { kind: "ready" };
+    last = kind === "running" ? pid : null;
   }
+  return new Promise(() => undefined);
 }
