@@ -1,14 +1,19 @@
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
-import { ImproperlyConfigured } from "../errors.ts";
+import { ImproperlyConfigured, TqError } from "../errors.ts";
 import { type Grammar, type Options, parseMultiArguments } from "../multi/arguments.ts";
 import { Cluster } from "../multi/cluster.ts";
 import { expandFor } from "../multi/names.ts";
 import { commandLine, type Node, planNodes } from "../multi/node.ts";
+import { stateOf } from "../multi/node-state.ts";
+import { prepareNodes } from "../multi/prepare.ts";
 import { Report } from "../multi/report.ts";
+import { Supervisor } from "../multi/supervisor.ts";
 import { help, usage } from "../multi/usage.ts";
 import { joinWords } from "../multi/words.ts";
 import { EX_OK, EX_USAGE } from "../system/exit-codes.ts";
+import { onSignal } from "../system/posix-signals.ts";
+import { takeSupervision } from "../system/supervision.ts";
 import type { CommandModule } from "./command.ts";
 import { spellingsOf } from "./options.ts";
 import { globalOptions } from "./session.ts";
@@ -39,6 +44,7 @@ interface Context {
   readonly cluster: Cluster;
   readonly report: Report;
   readonly options: Options;
+  readonly env: NodeJS.ProcessEnv;
   readonly signal: NodeJS.Signals;
 }
 
@@ -62,6 +68,7 @@ const commands: Readonly<Record<string, MultiCommand>> = {
   kill: { splash: true, run: ({ cluster }) => cluster.kill() },
   reopen: { splash: true, run: ({ cluster }) => cluster.signal("SIGUSR1") },
   status: { run: ({ cluster }) => cluster.status() },
+  run: { detached: false, run: superviseNodes },
   show: {
     run({ nodes, report }) {
       for (const node of nodes) report.answer(commandLine(node));
@@ -144,7 +151,8 @@ async function runCommand(
     cwd: process.cwd(),
     execPath: process.execPath,
     tq,
-    detached: command.detached ?? true,
+    // Nodes that are to be found again need their pidfiles, and a log that does not end with us.
+    detached: (command.detached ?? true) || options.has("--keep-nodes"),
   });
   const timeout = seconds(options, "--timeout");
   if (command.splash) report.splash();
@@ -154,7 +162,61 @@ async function runCommand(
     startTimeout: timeout ?? 60,
     stopTimeout: timeout ?? Number.POSITIVE_INFINITY,
   });
-  return await command.run({ nodes, cluster, report, options, signal: parsed.signal ?? "SIGTERM" }, taken);
+  return await command.run({ nodes, cluster, report, options, env, signal: parsed.signal ?? "SIGTERM" }, taken);
+}
+
+/** `tq multi run`: the nodes in the foreground, kept running until told to stop. */
+async function superviseNodes({ nodes, options, env }: Context): Promise<number> {
+  const supervision = takeSupervision(env);
+  const keepNodes = options.has("--keep-nodes");
+  prepareNodes(nodes);
+  for (const node of keepNodes ? [] : nodes) refuseRunning(node);
+  const timeout = seconds(options, "--timeout");
+  const print = linePrinter(nodes, options.has("--no-prefix"));
+  const supervisor = new Supervisor(nodes, {
+    env,
+    keepNodes,
+    policy: {
+      maxRestarts: seconds(options, "--max-restarts") ?? 5,
+      delay: seconds(options, "--restart-delay") ?? 1,
+      maxDelay: 30,
+      stableAfter: 10,
+    },
+    startTimeout: 60,
+    stopTimeout: timeout ?? Number.POSITIVE_INFINITY,
+    onLine: print,
+    say: (line) => void process.stderr.write(`${line}\n`),
+    onReady: () => supervision.ready(),
+  });
+  using _signals = onSignal(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"], (signal) => {
+    if (signal === "SIGHUP") void supervisor.reload();
+    else if (signal === "SIGUSR1" || signal === "SIGUSR2") supervisor.forward(signal);
+    else supervisor.stop(signal);
+  });
+  return await supervisor.run();
+}
+
+function refuseRunning(node: Node): void {
+  if (node.pidfile === "") return;
+  const state = stateOf(node);
+  if (state.kind !== "running" && state.kind !== "foreign") return;
+  throw new TqError(
+    `The pidfile ${node.pidfile} of ${node.name} belongs to process ${state.pid}: stop that first. Nothing was started.`,
+    { code: "TQ_PIDFILE_HELD" },
+  );
+}
+
+/** Lines of the nodes as they come, each with the name of its node. */
+function linePrinter(
+  nodes: readonly Node[],
+  plain: boolean,
+): (node: Node, line: string, stream: "stdout" | "stderr") => void {
+  const hosts = new Set(nodes.map(({ host }) => host));
+  const called = (node: Node): string => (hosts.size === 1 ? node.short : node.name);
+  const width = Math.max(...nodes.map((node) => called(node).length));
+  return (node, line, stream) => {
+    process[stream].write(plain ? `${line}\n` : `${called(node).padEnd(width)} | ${line}\n`);
+  };
 }
 
 /** What Celery takes out of a command line wherever it stands. */

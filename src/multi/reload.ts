@@ -43,7 +43,7 @@ export async function reloadNode(node: Node, options: ReloadOptions): Promise<Re
 async function replace(node: Node, old: Target, options: ReloadOptions): Promise<ReloadOutcome> {
   const { pid } = old.process;
   const retired = retiredPidfile(node);
-  keepAside(node.pidfile, retired);
+  keepAside(node);
   const launched = launch(node, { bound: false, output: "log", env: options.env, replaces: pid });
   let start: StartOutcome;
   try {
@@ -59,7 +59,7 @@ async function replace(node: Node, old: Target, options: ReloadOptions): Promise
     launched.release();
   }
   if (start.kind !== "ready") {
-    putBack(retired, node.pidfile);
+    putBack(node);
     return { kind: "kept", pid, start };
   }
   options.onDrain(node, pid);
@@ -70,7 +70,7 @@ async function replace(node: Node, old: Target, options: ReloadOptions): Promise
     onDot: options.onDot,
   });
   if (gone.length === 0) return { kind: "draining", pid, by: start.pid };
-  remove(retired);
+  removeAside(node);
   return { kind: "replaced", pid, by: start.pid };
 }
 
@@ -81,15 +81,15 @@ async function finishBrokenReload(node: Node, options: ReloadOptions): Promise<v
     const state = stateOf(node, retired);
     if (state.kind === "down") return;
     const current = stateOf(node);
-    if (state.kind !== "running") remove(retired);
-    else if (current.kind !== "running") putBack(retired, node.pidfile);
-    else if (current.pid === state.pid) remove(retired);
+    if (state.kind !== "running") removeAside(node);
+    else if (current.kind !== "running") putBack(node);
+    else if (current.pid === state.pid) removeAside(node);
     else {
       const target: Target = { node, pidfile: retired, process: identityOf(state.pid) };
       options.onDrain(node, state.pid);
       signalTarget(target, "SIGTERM");
       await nextGone([target], { deadline: performance.now() + options.drainTimeout * 1000, onDot: options.onDot });
-      remove(retired);
+      removeAside(node);
     }
   });
 }
@@ -100,25 +100,26 @@ async function withLock<Result>(node: Node, options: ReloadOptions, work: () => 
 }
 
 /** Gives the old process's pidfile a second name, which stays when the new process takes the first. */
-function keepAside(pidfile: string, retired: string): void {
-  remove(retired);
+export function keepAside(node: Node): void {
+  removeAside(node);
   try {
-    linkSync(pidfile, retired);
+    linkSync(node.pidfile, retiredPidfile(node));
   } catch {
     // A file system without links: a copy tells as much.
-    copyFileSync(pidfile, retired, fsConstants.COPYFILE_EXCL);
+    copyFileSync(node.pidfile, retiredPidfile(node), fsConstants.COPYFILE_EXCL);
   }
 }
 
-function putBack(retired: string, pidfile: string): void {
-  renameSync(retired, pidfile);
+/** The old process's pidfile has the first name again. */
+export function putBack(node: Node): void {
+  renameSync(retiredPidfile(node), node.pidfile);
   // Two names of one file are left as they are by a rename.
-  remove(retired);
+  removeAside(node);
 }
 
-function remove(path: string): void {
+export function removeAside(node: Node): void {
   try {
-    unlinkSync(path);
+    unlinkSync(retiredPidfile(node));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }

@@ -87,7 +87,8 @@ export class Report {
   }
 }
 
-function describeExit({ code, signal }: Exit): string {
+/** How a process ended, in Celery's words. */
+export function describeExit({ code, signal }: Exit): string {
   return signal === null
     ? `Child terminated with exit code ${code}`
     : `Child was terminated by signal ${constants.signals[signal]}`;
