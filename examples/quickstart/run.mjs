@@ -37,16 +37,13 @@ const isInstalled = () => {
   return existsSync(mark) && statSync(mark).mtimeMs >= statSync(join(root, "package-lock.json")).mtimeMs;
 };
 
-let worker;
-const exited = new Promise((resolve) => {
-  process.once("exit", () => {
-    worker?.kill("SIGKILL");
-    rmSync(folder, { recursive: true, force: true });
-  });
-  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
-  resolve();
+/** The nodes, as long as there are any. */
+let multi;
+process.once("exit", () => {
+  if (multi) spawnSync(process.execPath, multi("kill"), { cwd: root, env });
+  rmSync(folder, { recursive: true, force: true });
 });
-await exited;
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(130));
 
 say(bold("tq quickstart"));
 say();
@@ -58,32 +55,33 @@ step("building", process.execPath, [
 ]);
 say();
 
-say(bold("1. A worker node, on the embedded store: no server to install"));
-const argv = ["-A", "examples/quickstart/app.ts", "worker", "-l", "INFO", "-c", "2", "-n", "quickstart@%h", "-f", log];
-say(dim(`   $ npx tq ${argv.slice(0, -2).join(" ")}`));
-worker = spawn(process.execPath, [join(root, "bin", "tq.js"), ...argv], {
-  cwd: root,
-  env,
-  stdio: ["ignore", "pipe", "inherit"],
-});
-let banner = "";
-worker.stdout.on("data", (text) => {
-  banner += text;
-});
-const gone = new Promise((resolve) => worker.once("exit", (code, signal) => resolve(code ?? signal)));
-const readLog = () => (existsSync(log) ? readFileSync(log, "utf8") : "");
-const deadline = Date.now() + 30_000;
-while (!readLog().includes(" ready.")) {
-  const over = await Promise.race([
-    gone.then(() => true),
-    new Promise((resolve) => setTimeout(() => resolve(false), 20)),
-  ]);
-  if (over || Date.now() > deadline) {
-    process.stderr.write(`the worker did not start:\n${readLog()}\n`);
-    process.exit(1);
-  }
+say(bold("1. A worker node in the background, on the embedded store: no server to install"));
+const files = [`--pidfile=${join(folder, "%n.pid")}`, `--logfile=${log}`];
+const argv = ["-A", "examples/quickstart/app.ts", "-l", "INFO", "-c", "2"];
+multi = (command, ...words) => [join(root, "bin", "tq.js"), "multi", command, "quickstart", ...words, ...files];
+
+/** Runs `tq multi`, and shows what it says as it says it. */
+async function run(command, ...words) {
+  say(dim(`   $ npx tq multi ${[command, "quickstart", ...words].join(" ")}`));
+  const child = spawn(process.execPath, multi(command, ...words), {
+    cwd: root,
+    env,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let beginning = true;
+  child.stdout.on("data", (text) => {
+    process.stdout.write(
+      String(text)
+        .replace(/^/gm, (_, at) => (at > 0 || beginning ? "   " : ""))
+        .replace(/ {3}$/, ""),
+    );
+    beginning = String(text).endsWith("\n");
+  });
+  const code = await new Promise((resolve) => child.once("close", resolve));
+  if (code !== 0) process.exit(1);
 }
-say(banner.trimEnd().replace(/^/gm, "   "));
+
+await run("start", ...argv);
 say();
 
 say(bold("2. Tasks are queued, and their results come back"));
@@ -94,16 +92,15 @@ await main(say);
 say();
 
 say(bold("3. What the worker saw"));
-const lines = readLog()
+const lines = readFileSync(log, "utf8")
   .split("\n")
   .filter((line) => / Task quickstart\./.test(line));
 for (const line of lines) say(dim(`   ${line}`));
 say();
 
-say(bold("4. TERM stops it: what runs is finished, the rest goes back"));
-worker.kill("SIGTERM");
-say(`   the worker ended with exit code ${await gone}`);
-worker = undefined;
+say(bold("4. The node is stopped: what runs is finished, the rest goes back"));
+await run("stopwait");
+multi = undefined;
 say();
 say("Next: the tour in README.md, and examples/quickstart for the code you just ran.");
 process.exit(0);

@@ -15,7 +15,7 @@ test("the quickstart runs every task of its example, shows the worker's view, an
     encoding: "utf8",
     env: { ...env, NO_COLOR: "1", TMPDIR: folder.path },
   });
-  expect(stderr.replace("worker: Warm shutdown (MainProcess)", "").trim()).toBe("");
+  expect(stderr).toBe("");
   expect(status).toBe(0);
   for (const line of [
     /add\(2, 3\) +\S+ 5$/m,
@@ -26,7 +26,10 @@ test("the quickstart runs every task of its example, shows the worker's view, an
     /flaky\(\) +failed, and will be tried again$/m,
     /flaky\(\) +\S+ worked on try 3$/m,
     /Task quickstart\.add\[[-\w]+\] succeeded in/,
-    /the worker ended with exit code 0$/m,
+    /^ {3}\$ npx tq multi start quickstart -A examples\/quickstart\/app\.ts/m,
+    /^ {3}\t> quickstart@\S+: OK$/m,
+    /^ {3}\t> quickstart@\S+: TERM -> \d+$/m,
+    /^ {3}> quickstart@\S+: DOWN$/m,
   ]) {
     expect(stdout).toMatch(line);
   }
