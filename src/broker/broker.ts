@@ -55,6 +55,13 @@ export interface Broker {
   subscribe(options: SubscribeOptions): Promise<Subscription>;
   /** Messages waiting; those delivered, parked or dead are not counted. 0 for a queue that does not exist. */
   size(queue: string): Promise<number>;
+  /**
+   * The message that would be delivered next, left where it is; its body may be left out. Null for an
+   * empty queue, and always on RabbitMQ, which shows no message without handing it over.
+   */
+  peek(queue: string): Promise<Message | null>;
+  /** Messages parked on this broker, whichever queue they go back to. */
+  parked(): Promise<number>;
   /** Removes the waiting messages and says how many they were. 0 for a queue that does not exist. */
   purge(queue: string): Promise<number>;
   /** Removes the queue, its binding and what waits in it. */

@@ -97,6 +97,14 @@ class FailoverBroker implements Broker {
     return this.#current.size(queue);
   }
 
+  peek(queue: string): Promise<Message | null> {
+    return this.#current.peek(queue);
+  }
+
+  parked(): Promise<number> {
+    return this.#current.parked();
+  }
+
   purge(queue: string): Promise<number> {
     return this.#current.purge(queue);
   }

@@ -16,6 +16,8 @@ export interface Pool {
   readonly size: number;
   /** What `resize` changes: children, threads, or tasks at once where there are neither. */
   readonly width: number;
+  /** Children or threads that have ended since the start, for whatever reason; left out by pools without them. */
+  readonly ended?: number;
   /** Resolves when every slot can take a job; rejects with `PoolStartError` if none ever can. */
   start(): Promise<void>;
   /** Never rejects: each way a job can end is an `Outcome`. `onAccepted` is called just before the task's code begins. */

@@ -180,3 +180,14 @@ function shown(value: unknown): string {
   const text = typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 64 ? `${text.slice(0, 64)}…` : text;
 }
+
+/** When tq sent the message, seconds since 1970: how long it has waited. An extra of tq's own. */
+export const sentHeader = "tq_sent";
+
+/** Since when a message could have run: sent, and past its eta. Null when it does not say; seconds since 1970. */
+export function waitingSince(headers: Readonly<Record<string, unknown>>): number | null {
+  const sent = headers[sentHeader];
+  if (typeof sent !== "number") return null;
+  const eta = typeof headers.eta === "string" ? Date.parse(headers.eta) / 1000 : Number.NaN;
+  return Number.isNaN(eta) ? sent : Math.max(sent, eta);
+}

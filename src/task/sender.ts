@@ -6,7 +6,7 @@ import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
-import { createTaskHeaders, type Embed, type TaskMessage } from "../protocol/task-message.ts";
+import { createTaskHeaders, type Embed, sentHeader, type TaskMessage } from "../protocol/task-message.ts";
 import type { EncodedBody } from "../serialization/registry.ts";
 import { encodeBody } from "../serialization/registry.ts";
 import { formatIso, parseIso } from "../util/iso8601.ts";
@@ -242,6 +242,7 @@ export class Sender implements CallSender {
       }),
       ...(body.compression === undefined ? {} : { compression: body.compression }),
       ...(options.headers as Readonly<Record<string, unknown>> | null | undefined),
+      [sentHeader]: now.getTime() / 1000,
     };
     const message: Message = {
       headers,

@@ -22,6 +22,8 @@ import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Ladder } from "./ladder.ts";
+import type { Metrics } from "./metrics.ts";
+import { MetricsServer, notReady } from "./metrics-server.ts";
 import type { WorkerOptions } from "./options.ts";
 import { type PrefetchInput, prefetchCount, waitingRoom } from "./prefetch.ts";
 import { RateLimits } from "./rate-limits.ts";
@@ -31,7 +33,7 @@ import { RevokeCatchUp } from "./revoke-catch-up.ts";
 import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
 import { StateFile } from "./state-file.ts";
-import { TaskEvents } from "./task-events.ts";
+import { allWatchers, TaskEvents } from "./task-events.ts";
 
 /** What every part of a worker may know of it. */
 export interface WorkerContext {
@@ -79,7 +81,18 @@ const coldPatience = 2;
  */
 export function assemble(
   context: WorkerContext,
-  { broker, queues, pool }: { readonly broker: Broker; readonly queues: readonly Queue[]; readonly pool: Pool },
+  {
+    broker,
+    queues,
+    pool,
+    metrics = null,
+  }: {
+    readonly broker: Broker;
+    readonly queues: readonly Queue[];
+    readonly pool: Pool;
+    /** Counts for Prometheus; left out, nobody counts. */
+    readonly metrics?: Metrics | null;
+  },
 ): Assembly {
   const { app, options, hostname, logger, state, ladder } = context;
   const { cold } = ladder;
@@ -110,7 +123,7 @@ export function assemble(
     groups: (options.taskEvents ?? settings.workerSendTaskEvents) ? "all" : ["worker"],
     onError: (error) => logger.error({ err: error }, "events could not be sent"),
   });
-  const events = new TaskEvents(dispatcher);
+  const events = allWatchers([new TaskEvents(dispatcher), ...(metrics === null ? [] : [metrics.tasks])]);
   const heartbeat = options.withoutHeartbeat
     ? null
     : new Heartbeat({ dispatcher, state, interval: options.heartbeatInterval ?? 2 });
@@ -247,7 +260,24 @@ export function assemble(
   cold.addEventListener("abort", () => dispatch.goCold(), { once: true });
   const draining = new PoolService(pool, dispatch);
   const statedb = options.statedb ?? settings.workerStateDb;
+  const health = {
+    live: () => ladder.phase !== "now",
+    ready: () => notReady({ connected: connection.up, consuming: consumer.consuming, phase: ladder.phase }),
+  };
+  const watch =
+    metrics === null
+      ? []
+      : [
+          new MetricsServer({
+            port: options.metricsPort ?? 0,
+            host: options.metricsHost ?? "127.0.0.1",
+            health,
+            metrics: metrics.text({ broker, connection, pool, state, queues: () => queues }),
+            logger,
+          }),
+        ];
   const services: Service[] = [
+    ...watch,
     ...(statedb === null
       ? []
       : [new StateFile({ path: expandNodename(statedb, { nodename: hostname, pid: process.pid }), revokes, logger })]),

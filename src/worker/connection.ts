@@ -48,6 +48,11 @@ export class Connection implements Service {
     this.#parts = parts;
   }
 
+  /** Whether its users work over it. */
+  get up(): boolean {
+    return this.#state.name === "up";
+  }
+
   /** Resolves when connected, or when told to stop before. Rejects when that is given up. */
   async start(): Promise<void> {
     const { retry, retryOnStartup } = this.#parts;

@@ -84,6 +84,11 @@ export class Consumer {
     if (this.#paused) subscription.pause();
   }
 
+  /** Whether messages flow, or would if there were any. */
+  get consuming(): boolean {
+    return this.#subscription !== undefined && !this.#paused && !this.#closed;
+  }
+
   /** Takes nothing more; what is held can still be settled. */
   pause(): void {
     this.#paused = true;

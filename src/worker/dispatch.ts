@@ -9,7 +9,7 @@ import type { ResultKeeper } from "./result-keeper.ts";
 import type { Revocation } from "./revocation.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
-import type { TaskEvents } from "./task-events.ts";
+import type { TaskWatcher } from "./task-events.ts";
 
 export interface DispatchParts {
   readonly pool: Pool;
@@ -18,7 +18,7 @@ export interface DispatchParts {
   readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
   readonly results: ResultKeeper;
   readonly interrupted: Interrupted;
-  readonly events: TaskEvents;
+  readonly events: TaskWatcher;
   readonly logger: Logger;
   readonly revocation: Revocation;
   readonly onSettleError: (error: unknown) => void;

@@ -15,7 +15,7 @@ import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { Revocation } from "./revocation.ts";
 import type { WorkerState } from "./state.ts";
-import type { TaskEvents } from "./task-events.ts";
+import type { TaskWatcher } from "./task-events.ts";
 
 export interface IntakeParts {
   readonly registry: TaskRegistry;
@@ -25,7 +25,7 @@ export interface IntakeParts {
   readonly state: WorkerState;
   readonly interrupted: Interrupted;
   readonly revocation: Revocation;
-  readonly events: TaskEvents;
+  readonly events: TaskWatcher;
   /** Most requests kept in hand while they wait for their time. */
   readonly mostHeld: () => number;
   readonly reserve: (request: Request) => void;

@@ -31,6 +31,10 @@ export interface WorkerOptions {
   readonly timeLimit?: number;
   readonly softTimeLimit?: number;
   readonly taskEvents?: boolean;
+  /** Serve Prometheus metrics, `/livez` and `/readyz` on this port; 0 takes a free one. Default: none of it. */
+  readonly metricsPort?: number;
+  /** Address they are served on; default 127.0.0.1. */
+  readonly metricsHost?: string;
   /** Do not listen to the events of other workers. */
   readonly withoutGossip?: boolean;
   /** No worker-online, worker-heartbeat and worker-offline events. */

@@ -8,7 +8,7 @@ import type { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { Revokes } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
-import type { TaskEvents } from "./task-events.ts";
+import type { TaskWatcher } from "./task-events.ts";
 
 export interface RevocationParts {
   readonly revokes: Revokes;
@@ -17,7 +17,7 @@ export interface RevocationParts {
   readonly interrupted: Interrupted;
   readonly logger: Logger;
   readonly signals: Signals;
-  readonly events: TaskEvents;
+  readonly events: TaskWatcher;
   readonly onSettleError: (error: unknown) => void;
 }
 

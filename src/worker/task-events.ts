@@ -20,11 +20,38 @@ export interface HowRevoked {
   readonly expired: boolean;
 }
 
+/** Whoever follows tasks through their lives. */
+export interface TaskWatcher {
+  received(request: Request): void;
+  started(request: Request): void;
+  /** It ended, and what becomes of its message is decided. */
+  ended(request: Request, outcome: Outcome, settlement: Settlement): void;
+  revoked(request: Request, how: HowRevoked): void;
+  /** It was stopped with the connection or the worker, and is not run again here. */
+  cancelled(request: Request): void;
+  /** Nobody has registered a task of this name. */
+  unknown(id: string, name: string): void;
+}
+
+/** Several watchers as one. */
+export function allWatchers(watchers: readonly TaskWatcher[]): TaskWatcher {
+  const [only, ...others] = watchers;
+  if (only !== undefined && others.length === 0) return only;
+  return {
+    received: (request) => watchers.forEach((one) => void one.received(request)),
+    started: (request) => watchers.forEach((one) => void one.started(request)),
+    ended: (request, outcome, settlement) => watchers.forEach((one) => void one.ended(request, outcome, settlement)),
+    revoked: (request, how) => watchers.forEach((one) => void one.revoked(request, how)),
+    cancelled: (request) => watchers.forEach((one) => void one.cancelled(request)),
+    unknown: (id, name) => watchers.forEach((one) => void one.unknown(id, name)),
+  };
+}
+
 /**
  * Tells of each step in a task's life, where task events are on and the task's `sendEvents` is
  * not off. Costs a look at a flag when they are off.
  */
-export class TaskEvents {
+export class TaskEvents implements TaskWatcher {
   readonly #dispatcher: Dispatcher;
 
   constructor(dispatcher: Dispatcher) {

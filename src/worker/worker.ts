@@ -25,6 +25,7 @@ import { createPool } from "./create-pool.ts";
 import { embeddedBeat } from "./embedded-beat.ts";
 import { Ladder } from "./ladder.ts";
 import { endWithSupervisor } from "./leash.ts";
+import { createMetrics } from "./metrics.ts";
 import type { WorkerOptions } from "./options.ts";
 import type { StopSignal } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
@@ -187,7 +188,7 @@ export class Worker {
         ladder: this.#ladder,
         shutdown: (how, exitCode) => this.shutdown(how, exitCode),
       },
-      { broker, queues, pool },
+      { broker, queues, pool, metrics: options.metricsPort === undefined ? null : await createMetrics() },
     );
     const beat = options.beat
       ? embeddedBeat({

@@ -383,6 +383,24 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         expect(await broker.size(queue.name)).toBe(1);
       });
 
+      test("peek shows the next message and leaves it where it is, where the broker can", async () => {
+        const broker = await connect();
+        const queue = newQueue();
+        expect(await broker.peek(queue.name)).toBeNull();
+        await broker.declare(queue);
+        for (const name of ["first", "second"]) {
+          const message = { ...messageOf(name), headers: { name } };
+          await broker.publish(message, { exchange: "", routingKey: queue.name });
+        }
+        const next = await broker.peek(queue.name);
+        if (broker.transport === "amqp") expect(next).toBeNull();
+        else expect(next?.headers).toMatchObject({ name: "first" });
+        await sizeIs(broker, queue, 2);
+        const consumed = await consumer(broker, queue);
+        const [first] = await consumed.take(1);
+        expect(first?.redelivered).toBe(false);
+      });
+
       test("purge removes what waits, counts it, and leaves what is held", async () => {
         const broker = await connect();
         const queue = newQueue();
@@ -778,6 +796,8 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         await consumed.take(3);
         await sizeIs(broker, queue, 0);
         expect(consumed.bodies()).toEqual(["m0", "m1", "m2"]);
+        // Others may have parked on the same broker.
+        await until(async () => (await broker.parked()) >= 2, { message: "two parked messages to be counted" });
       });
 
       test("until a moment that has passed brings the message back at once", async () => {

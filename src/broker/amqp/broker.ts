@@ -10,7 +10,7 @@ import { KnownExchanges } from "./exchanges.ts";
 import { notConnected, textOf } from "./failures.ts";
 import { type Link, openLink } from "./link.ts";
 import { AmqpNotes } from "./notes.ts";
-import { delayRoute, longestWaitMs, Parking } from "./parking.ts";
+import { delayQueues, delayRoute, longestWaitMs, Parking } from "./parking.ts";
 import { type Outgoing, Publisher } from "./publisher.ts";
 import { AmqpSubscription, type SubscriptionHost } from "./subscription.ts";
 import { declareQueue, ifExists, readyMessages } from "./topology.ts";
@@ -189,6 +189,16 @@ class AmqpBroker implements Broker {
 
   async size(queue: string): Promise<number> {
     return (await readyMessages(await this.#linkOf(queue), queue)) ?? 0;
+  }
+
+  async peek(): Promise<Message | null> {
+    return null;
+  }
+
+  async parked(): Promise<number> {
+    const { link } = await this.#aliveLine();
+    const counts = await Promise.all(delayQueues.map((queue) => readyMessages(link, queue)));
+    return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
   }
 
   async purge(queue: string): Promise<number> {

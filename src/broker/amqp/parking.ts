@@ -21,6 +21,9 @@ const unitMs = 250;
 /** 2^27 quarters of a second are 388 days; a longer wait passes through again. */
 const levels = 28;
 
+/** The queues in which messages wait. */
+export const delayQueues: readonly string[] = Array.from({ length: levels }, (_, level) => prefix + level);
+
 export const longestWaitMs = (2 ** levels - 1) * unitMs;
 
 /** Where a message has to be published to come back to its queue after a while. */

@@ -96,6 +96,16 @@ export class MemoryBroker implements Broker {
     return this.#store.size(queue);
   }
 
+  async peek(queue: string): Promise<Message | null> {
+    this.#mustBeConnected();
+    return this.#store.peek(queue);
+  }
+
+  async parked(): Promise<number> {
+    this.#mustBeConnected();
+    return this.#store.parked;
+  }
+
   async purge(queue: string): Promise<number> {
     this.#mustBeConnected();
     return this.#store.purge(queue);

@@ -25,6 +25,11 @@ export class Line {
     this.#size += 1;
   }
 
+  peek(): Entry | undefined {
+    const lane = this.#lanes.find(({ entries, start }) => start < entries.length);
+    return lane?.entries[lane.start];
+  }
+
   shift(): Entry | undefined {
     if (this.#size === 0) return undefined;
     const lane = this.#lanes.find(({ entries, start }) => start < entries.length) as Lane;

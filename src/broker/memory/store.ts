@@ -105,6 +105,14 @@ export class MemoryStore {
     return this.#queues.get(queue)?.line.shift();
   }
 
+  peek(queue: string): Message | null {
+    return this.#queues.get(queue)?.line.peek()?.message ?? null;
+  }
+
+  get parked(): number {
+    return this.#parked.size;
+  }
+
   size(queue: string): number {
     return this.#queues.get(queue)?.line.size ?? 0;
   }

@@ -1,5 +1,6 @@
 import { parseBrokerUrl } from "../../config/url.ts";
 import { ImproperlyConfigured } from "../../errors.ts";
+import { decodeEnvelope } from "../../protocol/envelope.ts";
 import { topicPattern } from "../../protocol/exchange.ts";
 import type { Message } from "../../protocol/message.ts";
 import type {
@@ -210,6 +211,18 @@ export class RedisBroker implements Broker {
     const connection = this.#connected();
     const lengths = queueLists(this.#keys, queue).map((list) => connection.call<number>("llen", list));
     return (await Promise.all(lengths)).reduce((sum, length) => sum + length, 0);
+  }
+
+  async peek(queue: string): Promise<Message | null> {
+    const connection = this.#connected();
+    const lists = queueLists(this.#keys, queue);
+    const tails = await Promise.all(lists.map((list) => connection.call<string | null>("lindex", list, -1)));
+    const text = tails.find((tail) => tail !== null) ?? null;
+    return text === null ? null : decodeEnvelope(text).message;
+  }
+
+  parked(): Promise<number> {
+    return this.#connected().call<number>("zcard", this.#keys.parked);
   }
 
   async purge(queue: string): Promise<number> {

@@ -7,7 +7,7 @@ import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { bell } from "./bell.ts";
 import { SqliteDeadLetters } from "./dead-letters.ts";
-import { writeHead } from "./head.ts";
+import { readHead, writeHead } from "./head.ts";
 import { Keeper } from "./keeper.ts";
 import { SqliteNotes } from "./notes.ts";
 import { Queries } from "./queries.ts";
@@ -131,6 +131,17 @@ export class SqliteBroker implements Broker {
 
   size(queue: string): Promise<number> {
     return this.#use((db, queries) => db.read(() => queries.size(queue)));
+  }
+
+  peek(queue: string): Promise<Message | null> {
+    return this.#use(async (db, queries) => {
+      const head = await db.read(() => queries.nextHead(queue));
+      return head === undefined ? null : readHead(head, "").message;
+    });
+  }
+
+  parked(): Promise<number> {
+    return this.#use((db, queries) => db.read(() => queries.parked()));
   }
 
   purge(queue: string): Promise<number> {

@@ -104,6 +104,17 @@ export class Queries {
     return Number(this.#get("SELECT count(*) AS size FROM message WHERE queue = ? AND state = 0", queue)?.size);
   }
 
+  /** The head of the message that goes next. Reading. */
+  nextHead(queue: string): string | undefined {
+    return this.#get("SELECT head FROM message WHERE queue = ? AND state = 0 ORDER BY priority, id LIMIT 1", queue)
+      ?.head as string | undefined;
+  }
+
+  /** Messages parked, of all queues. Reading. */
+  parked(): number {
+    return Number(this.#get("SELECT count(*) AS size FROM message WHERE state = 2")?.size);
+  }
+
   /** Whether anything waits in the queue. Reading. */
   hasWaiting(queue: string): boolean {
     return this.#get("SELECT 1 FROM message WHERE queue = ? AND state = 0 LIMIT 1", queue) !== undefined;

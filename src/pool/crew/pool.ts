@@ -62,6 +62,7 @@ export class CrewPool implements Pool {
   #seq = 0;
   #names = 0;
   #failedStarts = 0;
+  #exits = 0;
   #startMs = firstGuessOfStartMs;
   #stopping = false;
   #ended = false;
@@ -78,6 +79,11 @@ export class CrewPool implements Pool {
 
   get size(): number {
     return this.#width * this.#options.batch;
+  }
+
+  /** Members that have ended since the start. */
+  get ended(): number {
+    return this.#exits;
   }
 
   get width(): number {
@@ -484,6 +490,7 @@ export class CrewPool implements Pool {
     for (const timer of [slot.aliveTimer, slot.ghostTimer, slot.spareTimer]) clearTimeout(timer);
     const before = slot.state;
     slot.state = "dead";
+    this.#exits += 1;
     this.#slots.delete(slot);
     slot.settle();
     // What lies in its pipe it cannot have begun, nor died of.
