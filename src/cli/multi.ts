@@ -1,6 +1,8 @@
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
+import { format } from "node:util";
 import { ImproperlyConfigured, TqError } from "../errors.ts";
+import { silentLogger } from "../log.ts";
 import { type Grammar, type Options, parseMultiArguments } from "../multi/arguments.ts";
 import { Cluster } from "../multi/cluster.ts";
 import { expandFor } from "../multi/names.ts";
@@ -13,6 +15,8 @@ import { help, usage } from "../multi/usage.ts";
 import { joinWords } from "../multi/words.ts";
 import { EX_OK, EX_USAGE } from "../system/exit-codes.ts";
 import { onSignal } from "../system/posix-signals.ts";
+import { takeServiceManager } from "../system/sd-notify.ts";
+import { readinessService, watchdogService } from "../system/sd-services.ts";
 import { takeSupervision } from "../system/supervision.ts";
 import type { CommandModule } from "./command.ts";
 import { spellingsOf } from "./options.ts";
@@ -168,6 +172,9 @@ async function runCommand(
 /** `tq multi run`: the nodes in the foreground, kept running until told to stop. */
 async function superviseNodes({ nodes, options, env }: Context): Promise<number> {
   const supervision = takeSupervision(env);
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  // Out of the environment before a node is started: this process speaks for all of them.
+  const manager = takeServiceManager(env, { ...silentLogger, warn: (...said: unknown[]) => say(format(...said)) });
   const keepNodes = options.has("--keep-nodes");
   prepareNodes(nodes);
   for (const node of keepNodes ? [] : nodes) refuseRunning(node);
@@ -185,15 +192,28 @@ async function superviseNodes({ nodes, options, env }: Context): Promise<number>
     startTimeout: 60,
     stopTimeout: timeout ?? Number.POSITIVE_INFINITY,
     onLine: print,
-    say: (line) => void process.stderr.write(`${line}\n`),
-    onReady: () => supervision.ready(),
+    say,
+    onReady() {
+      supervision.ready();
+      void readiness?.start();
+    },
   });
+  const readiness = manager && readinessService(manager, `${nodes.length} ${nodes.length === 1 ? "node" : "nodes"}`);
+  const watchdog = manager && watchdogService(manager);
   using _signals = onSignal(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"], (signal) => {
     if (signal === "SIGHUP") void supervisor.reload();
     else if (signal === "SIGUSR1" || signal === "SIGUSR2") supervisor.forward(signal);
-    else supervisor.stop(signal);
+    else {
+      void readiness?.stop(AbortSignal.abort());
+      supervisor.stop(signal);
+    }
   });
-  return await supervisor.run();
+  await watchdog?.start();
+  try {
+    return await supervisor.run();
+  } finally {
+    await watchdog?.stop(AbortSignal.abort());
+  }
 }
 
 function refuseRunning(node: Node): void {

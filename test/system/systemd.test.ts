@@ -172,4 +172,28 @@ describeAsRoot(`tq under a real systemd${runs ? "" : " [needs systemd and a cont
     expect(await systemd.inside("systemctl", "stop", "tq-beat")).toBe("");
     expect(await systemd.show("tq-beat")).toMatchObject({ ActiveState: "inactive", Result: "success" });
   });
+
+  test.runIf(runs)(
+    "all nodes of one unit are ready together, reloaded without a stop, and stopped together",
+    async () => {
+      expect(await systemd.inside("systemctl", "start", "tq")).toBe("");
+      const state = await active("tq");
+      expect(state.StatusText).toBe("2 nodes ready.");
+      const pids = () => systemd.inside("cat", "/run/tq/a.pid", "/run/tq/b.pid");
+      const before = await pids();
+      expect(await systemd.inside("systemctl", "reload", "tq")).toBe("");
+      await until(
+        async () => (await pids()).split("\n").every((pid) => pid === "" || !before.split("\n").includes(pid)),
+        {
+          timeout: 30,
+          interval: 0.3,
+          message: "both nodes to be new",
+        },
+      );
+      expect((await systemd.show("tq")).MainPID).toBe(state.MainPID);
+      expect(await (await client.sendTask("proj.who")).get({ timeout: 15 })).toMatchObject({ socket: null });
+      expect(await systemd.inside("systemctl", "stop", "tq")).toBe("");
+      expect(await systemd.show("tq")).toMatchObject({ ActiveState: "inactive", Result: "success" });
+    },
+  );
 });
