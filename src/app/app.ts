@@ -15,6 +15,7 @@ import { type Conf, createConf } from "../config/conf.ts";
 import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective.ts";
 import { settingsFromEnvironment } from "../config/resolve.ts";
 import type { Settings, SettingsInput } from "../config/settings.ts";
+import { sharesStore } from "../config/shared-store.ts";
 import { maskUrl } from "../config/url.ts";
 import { controlAddresses } from "../control/addresses.ts";
 import { CommandRegistry, type ControlCommand, type ControlPanel } from "../control/command.ts";
@@ -621,6 +622,8 @@ export class Tq implements AsyncDisposable {
   executor(options: {
     readonly logger: Logger;
     readonly sender?: CallSender;
+    /** Leave what follows a task to whoever gets its outcome, where `sharesStore` allows it. Default false. */
+    readonly handsOver?: boolean;
     /** Default: the app's own. */
     readonly backend?: () => Promise<ResultBackend>;
     readonly onRunEnd?: (run: CurrentRun) => void;
@@ -632,6 +635,7 @@ export class Tq implements AsyncDisposable {
       accept: normalizeAccept(settings.acceptContent),
       backend: options.backend ?? (() => this.backend()),
       sender: options.sender ?? this.#sender,
+      handsOver: (options.handsOver ?? false) && sharesStore(settings),
       signals: this.signals,
       sendEvent: (hostname, type, fields) => this.events.dispatcher({ hostname }).publish(type, fields),
       logger: options.logger,

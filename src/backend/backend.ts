@@ -1,3 +1,4 @@
+import type { SharedWrite } from "../broker/broker.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
 import type { ResultRecord } from "./record.ts";
 
@@ -21,6 +22,11 @@ export interface ResultBackend {
    * Calls of one tick travel together. Resolves when it is kept.
    */
   store(record: ResultRecord): Promise<void>;
+  /**
+   * The same as `store`, for a broker of the same server to do in the step of an acknowledgement
+   * (`Broker.handOver`). Left out by stores that share nothing with a broker.
+   */
+  sharedWrite?(record: ResultRecord): Promise<SharedWrite>;
   /** Undefined for an id nothing is known of: PENDING. */
   load(taskId: string): Promise<TaskMeta | undefined>;
   forget(taskId: string): Promise<void>;

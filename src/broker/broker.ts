@@ -71,9 +71,41 @@ export interface Broker {
   readonly shelf: DeadLetters;
   /** What was revoked, for workers that did not hear of it (`control/revoke-notes.ts`). */
   readonly revokes: Notes;
+  /**
+   * What a task leaves behind, in one atomic step: its result, what follows it, and the end of its
+   * message. Only where messages and results are in one store (`config/shared-store.ts`).
+   *
+   * Resolves to false, and nothing was done, when the delivery is no longer ours: whoever has it now
+   * runs the task again. After a loss of the connection the step is made over the next one, once.
+   * Rejects when the store refuses it; the delivery then goes back to its queue.
+   */
+  handOver?(step: HandOverStep): Promise<boolean>;
   /** Idempotent. Subscriptions still open are closed first: what they hold goes back. */
   close(): Promise<void>;
 }
+
+export interface HandOverStep {
+  /** Unique; a step is made once under it, however often it has to be asked for. */
+  readonly id: string;
+  /** Acknowledged by the step; null for one that was before. */
+  readonly delivery: Delivery | null;
+  readonly publications: readonly Publication[];
+  readonly result: SharedWrite | null;
+}
+
+/** A result as the store that keeps it wants it written by the broker of the same server (`ResultBackend.sharedWrite`). */
+export type SharedWrite =
+  | {
+      readonly store: "redis";
+      readonly db: number;
+      /** Also the channel on which the value is published. */
+      readonly key: string;
+      readonly value: string | Buffer;
+      /** 0: for ever. */
+      readonly seconds: number;
+    }
+  /** Runs inside the broker's transaction on the same file, which both have open as one connection. */
+  | { readonly store: "sqlite"; readonly path: string; readonly write: () => void };
 
 export interface SubscribeOptions {
   /** Node name of the consumer, for leases and for the record of dead letters. */

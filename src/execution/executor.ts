@@ -19,6 +19,7 @@ import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { classify, type Verdict } from "./classify.ts";
 import { FollowUp } from "./follow-up.ts";
+import { type Followers, handedOver, sentAtOnce } from "./hand-over.ts";
 import type { Job } from "./job.ts";
 import type { Completed } from "./outcome.ts";
 import type { Ready } from "./ready.ts";
@@ -27,7 +28,6 @@ import { retryCall, retryText } from "./retry.ts";
 import type { RunHandle } from "./run-handle.ts";
 import { RunningTask, softLimitExceeded, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
-import { untilSent } from "./until-sent.ts";
 
 export interface ExecutorParts {
   readonly registry: TaskRegistry;
@@ -37,6 +37,8 @@ export interface ExecutorParts {
   /** Opened when first needed: a plain task never does. */
   readonly backend: () => Promise<ResultBackend>;
   readonly sender: CallSender;
+  /** Whoever gets the outcome sends what follows; see `hand-over.ts`. Default false. */
+  readonly handsOver?: boolean;
   readonly signals: Signals;
   /** Sends an event in the name of a node. */
   readonly sendEvent: (hostname: string, type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
@@ -148,7 +150,8 @@ export class Executor {
       }
       shown = value;
       const runtime = (performance.now() - started) / 1000;
-      const followed = this.#followUp.afterSuccess(ready, run, value);
+      const followers = this.#followers(task);
+      const followed = this.#followUp.afterSuccess(ready, run, value, followers);
       if (followed !== undefined) await followed;
       const record =
         embed.chord === null ? this.#recorder.success(ready, value, task.options.trail ? children : [], false) : null;
@@ -157,6 +160,7 @@ export class Executor {
         runtime,
         result: pythonRepr(value, { maxLength: task.options.resultReprMaxsize }),
         record: record instanceof Promise ? await record : record,
+        ...followers.handOver(),
       };
     } catch (thrown) {
       clearTimeout(softTimer);
@@ -185,6 +189,18 @@ export class Executor {
       await signals.send("taskPostrun", { task: task.name, request: context.request, state, result: shown });
     }
     return outcome;
+  }
+
+  /**
+   * With late acknowledgement and one store for all, what follows a task leaves with its result and
+   * its acknowledgement: a crash runs the task again, and nothing has left twice. A task that was
+   * acknowledged before cannot come again, so its followers leave as early as they can.
+   */
+  #followers(task: Task): Followers {
+    const { sender, handsOver = false } = this.#parts;
+    const { makeReady, openChords } = sender;
+    if (!handsOver || !task.options.acksLate || !makeReady || !openChords) return sentAtOnce(sender);
+    return handedOver({ makeReady: makeReady.bind(sender), openChords: openChords.bind(sender) });
   }
 
   /** A handler's own mistake is told, and changes nothing: the task has ended as it has. */
@@ -217,8 +233,9 @@ export class Executor {
       case "reject":
         return ["REJECTED", { kind: "reject", runtime, requeue: verdict.requeue, reason: verdict.reason }];
       case "retry": {
+        const followers = this.#followers(task);
         try {
-          await currentRun.run(run, () => this.#parts.sender.send(untilSent(retryCall(job, body, verdict.options))));
+          await currentRun.run(run, () => followers.send([retryCall(job, body, verdict.options)]));
         } catch (error) {
           // It can never be sent: whoever waits for the result is told, rather than left waiting.
           return await this.#conclude(ready, run, context, { kind: "failure", error, expected: false }, runtime);
@@ -235,22 +252,23 @@ export class Executor {
           await signals.send("taskRetry", { task: task.name, request: context.request, reason });
         const why = reason === null ? null : errorRepr(error);
         const repr = retryText(verdict.options, why);
-        return ["RETRY", { kind: "retry", runtime, repr, reason: why ?? "None", traceback, record }];
+        const outcome = { kind: "retry", runtime, repr, reason: why ?? "None", traceback, record } as const;
+        return ["RETRY", { ...outcome, ...followers.handOver() }];
       }
       case "failure": {
         const error = encodeError(verdict.error);
         const traceback = formatTraceback(verdict.error);
-        let record = await this.#followUp.afterFailure(ready, run, context, verdict.error, error, traceback);
+        const followers = this.#followers(task);
+        let record = await this.#followUp.afterFailure(ready, run, context, verdict.error, error, traceback, followers);
         if (task.handlers.onFailure) {
           record = await this.#recorder.keep(record);
           await this.#handle("onFailure", run, task.handlers.onFailure, context, verdict.error, traceback);
         }
         if (signals.has("taskFailure"))
           await signals.send("taskFailure", { task: task.name, request: context.request, error: verdict.error });
-        return [
-          "FAILURE",
-          { kind: "failure", runtime, repr: errorRepr(error), traceback, expected: verdict.expected, record },
-        ];
+        const [repr, expected] = [errorRepr(error), verdict.expected];
+        const outcome = { kind: "failure", runtime, repr, traceback, expected, record } as const;
+        return ["FAILURE", { ...outcome, ...followers.handOver() }];
       }
     }
   }

@@ -14,9 +14,9 @@ import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Task } from "../task/task.ts";
+import { type Followers, sentAtOnce } from "./hand-over.ts";
 import type { Ready } from "./ready.ts";
 import type { Recorder } from "./record.ts";
-import { untilSent } from "./until-sent.ts";
 
 export interface FollowUpParts {
   readonly settings: Settings;
@@ -48,24 +48,24 @@ export class FollowUp {
   }
 
   /** Undefined when nothing follows, so that a plain task pays nothing. */
-  afterSuccess(ready: Ready, run: CurrentRun, value: unknown): Promise<void> | undefined {
+  afterSuccess(ready: Ready, run: CurrentRun, value: unknown, followers: Followers): Promise<void> | undefined {
     const [, , embed] = ready.body;
     if (embed.callbacks === null && (embed.chain === null || embed.chain.length === 0) && embed.chord === null)
       return undefined;
-    return this.#afterSuccess(ready, run, value);
+    return this.#afterSuccess(ready, run, value, followers);
   }
 
-  async #afterSuccess(ready: Ready, run: CurrentRun, value: unknown): Promise<void> {
+  async #afterSuccess(ready: Ready, run: CurrentRun, value: unknown, followers: Followers): Promise<void> {
     const { message } = ready.job;
     const [, , embed] = ready.body;
     const priority = this.#parts.settings.taskInheritParentPriority ? run.priority : null;
     const { plans, children } = planSuccess(message.headers, embed, value, { priority, newId: randomUUID });
     run.children.push(...children);
-    await this.#send(plans);
+    await this.#send(plans, followers);
     if (embed.chord !== null) {
       // A part counts only once its own result is kept: whoever completes the chord may look.
       await this.#recorder.success(ready, value, run.children, true);
-      await this.#chordPart({ message, body: ready.body }, "SUCCESS", value);
+      await this.#chordPart({ message, body: ready.body }, "SUCCESS", value, followers);
     }
   }
 
@@ -77,12 +77,13 @@ export class FollowUp {
     thrown: unknown,
     error: WireError,
     traceback: string,
+    followers: Followers,
   ): Promise<ResultRecord | null> {
     const [, , embed] = ready.body;
     const followed = embed.chord !== null || (embed.chain?.length ?? 0) > 0 || (embed.errbacks?.length ?? 0) > 0;
     const record = await this.#recorder.failure(ready, error, traceback, run.children, followed);
     if (followed) {
-      const inline = await this.failed({ message: ready.job.message, body: ready.body }, error, traceback);
+      const inline = await this.failed({ message: ready.job.message, body: ready.body }, error, traceback, followers);
       for (const errback of inline) await this.#callErrback(errback, context, thrown, traceback);
     }
     return record;
@@ -104,9 +105,14 @@ export class FollowUp {
    * to the errbacks that are to be called rather than sent. Followers that make no sense are
    * logged and left: the failure itself is known, and no other try would make sense of them.
    */
-  async failed(ended: Ended, error: WireError, traceback: string | null): Promise<readonly SignatureDict[]> {
+  async failed(
+    ended: Ended,
+    error: WireError,
+    traceback: string | null,
+    followers: Followers = sentAtOnce(this.#parts.sender),
+  ): Promise<readonly SignatureDict[]> {
     try {
-      return await this.#failed(ended, error, traceback);
+      return await this.#failed(ended, error, traceback, followers);
     } catch (problem) {
       if (problem instanceof OperationalError) throw problem;
       const { task, id } = ended.message.headers;
@@ -115,32 +121,38 @@ export class FollowUp {
     }
   }
 
-  async #failed(ended: Ended, error: WireError, traceback: string | null): Promise<readonly SignatureDict[]> {
+  async #failed(
+    ended: Ended,
+    error: WireError,
+    traceback: string | null,
+    followers: Followers,
+  ): Promise<readonly SignatureDict[]> {
     const [, , embed] = ended.body;
-    if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error);
+    if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error, followers);
     for (const step of failedChainIds(embed)) {
       await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback, ended.message.properties.reply_to ?? null);
       if (step.chord === null || step.groupId === null) continue;
       const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
-      await this.#countPart(step.chord, step.groupId, part, ended.message.headers);
+      await this.#countPart(step.chord, step.groupId, part, ended.message.headers, followers);
     }
     const isInline = (errback: SignatureDict): boolean => this.#parts.inlineErrback?.(errback) !== undefined;
     const { plans, inline } = planErrbacks(ended.message.headers, embed, { newId: randomUUID, isInline });
-    await this.#send(plans);
+    await this.#send(plans, followers);
     return inline;
   }
 
   /** A revoked or expired member of a chord counts as well (protocol 5.2). */
   async revoked(ended: Ended, error: WireError): Promise<void> {
-    if (ended.body[2].chord !== null) await this.#chordPart(ended, "REVOKED", error);
+    if (ended.body[2].chord !== null) await this.#chordPart(ended, "REVOKED", error, sentAtOnce(this.#parts.sender));
   }
 
-  async #chordPart(ended: Ended, state: string, result: unknown): Promise<void> {
+  async #chordPart(ended: Ended, state: string, result: unknown, followers: Followers): Promise<void> {
     const { headers } = ended.message;
     const chord = ended.body[2].chord as SignatureDict;
     const groupId = headers.group ?? (chord.options?.group_id as string | undefined);
-    if (groupId)
-      await this.#countPart(chord, groupId, { taskId: headers.id, index: headers.group_index, state, result }, headers);
+    if (!groupId) return;
+    const part: ChordPart = { taskId: headers.id, index: headers.group_index, state, result };
+    await this.#countPart(chord, groupId, part, headers, followers);
   }
 
   /** Counts a part in; whoever brings the last one sends the body, or fails it. */
@@ -149,6 +161,7 @@ export class FollowUp {
     groupId: string,
     part: ChordPart,
     headers: TaskMessage["headers"],
+    followers: Followers,
   ): Promise<void> {
     const backend = await this.#parts.backend();
     if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
@@ -156,27 +169,22 @@ export class FollowUp {
     if (parts === undefined) return;
     const joined = joinChord(parts);
     if (joined.kind === "results") {
-      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })]);
-      await backend.closeChord(groupId);
+      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })], followers);
+      await followers.fired(groupId, () => backend.closeChord(groupId));
       return;
     }
     this.#parts.logger.error("Chord '%s' raised: %s", groupId, joined.error.message);
     const error = encodeError(joined.error);
     const { plans, failed } = planChordErrbacks(chord, headers, { newId: randomUUID, isInline: () => false });
     for (const { taskId } of failed) await this.#recorder.foreign(taskId, "FAILURE", error, null);
-    await this.#send(plans);
+    await this.#send(plans, followers);
   }
 
-  /**
-   * Followers are sent until they are: with their predecessor acknowledged they exist nowhere
-   * else. The run is left out of their context; the plan already says who their parent is.
-   */
-  async #send(plans: readonly Plan[]): Promise<void> {
+  /** The run is left out of their context; the plan already says who their parent is. */
+  async #send(plans: readonly Plan[], followers: Followers): Promise<void> {
     for (const plan of plans) {
-      const calls = plan.calls.map((call) =>
-        untilSent({ ...call, options: { ...call.options, add_to_parent: false } }),
-      );
-      await currentRun.exit(() => this.#parts.sender.sendPlan({ ...plan, calls }));
+      const calls = plan.calls.map((call) => ({ ...call, options: { ...call.options, add_to_parent: false } }));
+      await currentRun.exit(() => followers.plan({ ...plan, calls }));
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { ResultRecord } from "../backend/record.ts";
+import type { HandOver } from "./hand-over.ts";
 
 /**
  * How a task ended when its code ran to an end. `record` is the result still to be stored by
@@ -12,6 +13,8 @@ export type Completed =
       readonly runtime: number;
       readonly result: string;
       readonly record: ResultRecord | null;
+      /** What follows, for whoever stores the record and ends the message to send. */
+      readonly handOver?: HandOver;
     }
   | {
       readonly kind: "failure";
@@ -21,6 +24,8 @@ export type Completed =
       /** One of the task's `throws`: no cause for alarm. */
       readonly expected: boolean;
       readonly record: ResultRecord | null;
+      /** What follows, for whoever stores the record and ends the message to send. */
+      readonly handOver?: HandOver;
     }
   | {
       readonly kind: "retry";
@@ -31,6 +36,8 @@ export type Completed =
       readonly reason: string;
       readonly traceback: string;
       readonly record: ResultRecord | null;
+      /** What follows, for whoever stores the record and ends the message to send. */
+      readonly handOver?: HandOver;
     }
   | { readonly kind: "ignore"; readonly runtime: number }
   | { readonly kind: "reject"; readonly runtime: number; readonly requeue: boolean; readonly reason: string }

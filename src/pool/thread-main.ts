@@ -53,7 +53,7 @@ class ThreadMain {
     app.logger = logger;
     await app.loadModules(include);
     this.#app = app;
-    const executor = app.executor({ logger, ...(captured ? { onRunEnd: captured.flush } : {}) });
+    const executor = app.executor({ logger, handsOver: true, ...(captured ? { onRunEnd: captured.flush } : {}) });
     await app.signals.send("workerProcessInit", { hostname });
     this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
   }

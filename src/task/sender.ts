@@ -99,8 +99,18 @@ const knownOptions = new Set([
   "stamps",
 ]);
 
+/** Messages that are ready to leave, with the queues they need. */
+export interface ReadyCalls {
+  readonly publications: readonly Publication[];
+  readonly queues: readonly Queue[];
+}
+
 /** Whoever gets calls run: by message, or here and now when eager. */
 export interface CallSender {
+  /** Makes messages of calls for somebody else to send. Left out where no messages are sent. */
+  makeReady?(calls: readonly Call[]): Promise<ReadyCalls>;
+  /** Opens the chords of a plan: before any of its messages leaves. */
+  openChords?(plan: Plan): Promise<void>;
   /** Resolves to the call's id. */
   send(call: Call): Promise<string>;
   sendPlan(plan: Plan): Promise<void>;
@@ -122,39 +132,59 @@ export class Sender implements CallSender {
 
   /** Opens the chords of a plan, then sends its calls together. */
   async sendPlan(plan: Plan): Promise<void> {
-    for (const chord of plan.chords) await this.#parts.openChord(chord.groupId, chord.size);
+    await this.openChords(plan);
     await this.sendAll(plan.calls);
   }
 
-  /** Sends many calls in as few steps as the broker allows. */
-  async sendAll(calls: readonly Call[]): Promise<string[]> {
+  async openChords(plan: Plan): Promise<void> {
+    for (const chord of plan.chords) await this.#parts.openChord(chord.groupId, chord.size);
+  }
+
+  /** The calls as messages, told of as if they were sent: they are handed over with the end of the task that makes them. */
+  async makeReady(calls: readonly Call[]): Promise<ReadyCalls> {
+    const prepared = await this.#prepareAll(calls);
+    await this.#tellAfter(prepared);
+    const queues = new Map(prepared.flatMap(({ queue }) => (queue ? [[queue.name, queue] as const] : [])));
+    return { publications: prepared.map(({ publication }) => publication), queues: [...queues.values()] };
+  }
+
+  async #prepareAll(calls: readonly Call[]): Promise<Prepared[]> {
     const prepared: Prepared[] = [];
     for (const call of calls) {
       const made = this.#prepare(call);
       prepared.push(made instanceof Promise ? await made : made);
     }
-    const { signals, publisher } = this.#parts;
-    if (signals.has("beforeTaskPublish")) for (const one of prepared) await this.#announce(one);
+    if (this.#parts.signals.has("beforeTaskPublish")) for (const one of prepared) await this.#announce(one);
+    return prepared;
+  }
+
+  /** Sends many calls in as few steps as the broker allows. */
+  async sendAll(calls: readonly Call[]): Promise<string[]> {
+    const prepared = await this.#prepareAll(calls);
     const [first] = prepared;
     if (!first) return [];
     const queues = new Map<string, Queue>();
     for (const { queue } of prepared) if (queue) queues.set(queue.name, queue);
     const { producer } = calls[0]?.options ?? {};
-    await (producer instanceof Producer ? producer : publisher).publish(
+    await (producer instanceof Producer ? producer : this.#parts.publisher).publish(
       prepared.map((one) => one.publication),
       [...queues.values()],
       first.policy,
     );
-    if (this.#parts.settings().taskSendSentEvent) await this.#tellSent(prepared);
-    if (signals.has("afterTaskPublish")) {
-      for (const { publication, call } of prepared) {
-        const headers = publication.message.headers as TaskMessage["headers"];
-        const { exchange, routingKey } = publication.address;
-        const { args, kwargs } = call;
-        await signals.send("afterTaskPublish", { task: headers.task, headers, args, kwargs, exchange, routingKey });
-      }
-    }
+    await this.#tellAfter(prepared);
     return prepared.map((one) => one.id);
+  }
+
+  async #tellAfter(prepared: readonly Prepared[]): Promise<void> {
+    const { signals, settings } = this.#parts;
+    if (settings().taskSendSentEvent) await this.#tellSent(prepared);
+    if (!signals.has("afterTaskPublish")) return;
+    for (const { publication, call } of prepared) {
+      const headers = publication.message.headers as TaskMessage["headers"];
+      const { exchange, routingKey } = publication.address;
+      const { args, kwargs } = call;
+      await signals.send("afterTaskPublish", { task: headers.task, headers, args, kwargs, exchange, routingKey });
+    }
   }
 
   /** Of tasks whose `sendEvents` is off nothing is told. */

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Tq } from "../app/app.ts";
 import type { Broker, Delivery, Queue } from "../broker/broker.ts";
 import { planSignature } from "../canvas/plan.ts";
+import { sharesStore } from "../config/shared-store.ts";
 import { BrokerConnectionError } from "../errors.ts";
 import { Dispatcher } from "../events/dispatcher.ts";
 import { FollowUp } from "../execution/follow-up.ts";
@@ -18,6 +19,7 @@ import { createControl } from "./control/create.ts";
 import { MemorySamples } from "./control/memory-samples.ts";
 import { Dispatch } from "./dispatch.ts";
 import { Gossip } from "./gossip.ts";
+import { canHandOver, HandOvers } from "./hand-over.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { Intake } from "./intake.ts";
 import { Interrupted } from "./interrupted.ts";
@@ -149,6 +151,7 @@ export function assemble(
     hostname,
     limits: { timeLimit: options.timeLimit ?? null, softTimeLimit: options.softTimeLimit ?? null },
     results,
+    handOvers: canHandOver(broker) && sharesStore(settings) ? new HandOvers({ broker, backend, cold }) : null,
     interrupted,
     events,
     logger,

@@ -49,7 +49,7 @@ export async function createPool(request: PoolRequest): Promise<Pool> {
     }
     default: {
       const module = kind === "custom" ? customModule(settings.workerPool) : kind;
-      const context = { app, hostname, concurrency, logger, executor: app.executor({ logger }) };
+      const context = { app, hostname, concurrency, logger, executor: app.executor({ logger, handsOver: true }) };
       return await createCustomPool(module, context, options.cwd ?? process.cwd());
     }
   }
@@ -119,9 +119,9 @@ function birthOf({ app, options, hostname }: PoolRequest, kind: string) {
 /** An executor for this process, whose tasks' output is captured until the pool ends. */
 function inPlace({ app, logger }: PoolRequest): readonly [executor: Executor, onEnd: () => void] {
   const level = redirectLevel(app);
-  if (level === null) return [app.executor({ logger }), () => undefined];
+  if (level === null) return [app.executor({ logger, handsOver: true }), () => undefined];
   const captured = captureOutput({ level });
-  return [app.executor({ logger, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
+  return [app.executor({ logger, handsOver: true, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
 }
 
 function redirectLevel(app: Tq): LogLevel | null {

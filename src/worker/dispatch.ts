@@ -3,6 +3,7 @@ import type { Completed, Outcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
 import type { Pool, Runner } from "../pool/pool.ts";
 import { legible } from "../util/legible.ts";
+import type { HandOvers } from "./hand-over.ts";
 import { Interrupted } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { ResultKeeper } from "./result-keeper.ts";
@@ -17,6 +18,8 @@ export interface DispatchParts {
   readonly hostname: string;
   readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
   readonly results: ResultKeeper;
+  /** Where messages and results are in one store: ends tasks in one step. */
+  readonly handOvers: HandOvers | null;
   readonly interrupted: Interrupted;
   readonly events: TaskWatcher;
   readonly logger: Logger;
@@ -212,12 +215,24 @@ export class Dispatch {
     const { delivery, policy } = request;
     const settlement = settle(outcome, policy);
     request.phase = { name: "done", settlement };
+    const { handOvers } = this.#parts;
     if ("record" in outcome) {
-      if (outcome.record !== null) await this.#parts.results.keep(outcome.record);
+      const handOver = "handOver" in outcome ? outcome.handOver : undefined;
+      const isWorth = handOver !== undefined || (policy.acksLate && settlement === "ack" && outcome.record !== null);
+      if (handOvers && isWorth) {
+        const ends = settlement === "ack" ? delivery : null;
+        // Somebody else's by now: the task runs again there, and this run leaves no trace.
+        if (!(await handOvers.make(ends, outcome.record, handOver))) return;
+        this.#parts.events.ended(request, outcome, settlement);
+        if (ends !== null) return;
+      } else {
+        if (outcome.record !== null) await this.#parts.results.keep(outcome.record);
+        this.#parts.events.ended(request, outcome, settlement);
+      }
     } else if (isInterrupted(outcome) && settlement !== "requeue") {
       await this.#parts.interrupted.ended(request.message, request.task, outcome);
-    }
-    this.#parts.events.ended(request, outcome, settlement);
+      this.#parts.events.ended(request, outcome, settlement);
+    } else this.#parts.events.ended(request, outcome, settlement);
     if (settlement === "ack") await delivery.ack();
     else if (settlement === "requeue") await delivery.reject({ requeue: true });
     else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });

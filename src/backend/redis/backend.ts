@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { SharedWrite } from "../../broker/broker.ts";
 import { positive, type RedisAddress, redisAddress } from "../../broker/redis/options.ts";
 import { parseBackendUrl } from "../../config/url.ts";
 import { ImproperlyConfigured } from "../../errors.ts";
@@ -44,11 +45,13 @@ export class RedisBackend implements ResultBackend {
   /** Whole seconds; 0 is for ever. */
   readonly #seconds: number;
   readonly #ordered: boolean;
+  readonly #db: number;
 
   constructor(address: RedisAddress, options: BackendOptions) {
     const { retry_policy: policy, result_chord_ordered: ordered } = options.transportOptions;
     const patience = positive((policy as { readonly timeout?: unknown } | undefined)?.timeout) ?? defaultPatience;
     this.displayUrl = address.displayUrl;
+    this.#db = address.db;
     this.#keys = resultKeys(options.transportOptions);
     this.#seconds = Math.ceil(options.expires ?? 0);
     this.#ordered = ordered !== false;
@@ -70,6 +73,11 @@ export class RedisBackend implements ResultBackend {
 
   async store(record: ResultRecord): Promise<void> {
     await this.#storing.store(this.#keys.task + record.taskId, bytesOfRecord(record));
+  }
+
+  async sharedWrite(record: ResultRecord): Promise<SharedWrite> {
+    const key = this.#keys.task + record.taskId;
+    return { store: "redis", db: this.#db, key, value: bytesOfRecord(record), seconds: this.#seconds };
   }
 
   async load(taskId: string): Promise<TaskMeta | undefined> {

@@ -1,4 +1,4 @@
-import { plainScript } from "../../broker/redis/scripts.ts";
+import { isSuccess, plainScript } from "../../broker/redis/scripts.ts";
 
 /**
  * Stores results and tells who waits for them, never replacing a SUCCESS.
@@ -10,25 +10,7 @@ import { plainScript } from "../../broker/redis/scripts.ts";
  * status, whatever the serializer. Only a document made by hand, with the keys in another order, is decoded.
  */
 export const storeScript = plainScript(`
-local function isSuccess(key)
-  local start = redis.call('GETRANGE', key, 0, 47)
-  if start == '' then return false end
-  local status = string.match(start, '^{"status":%s*"(%u+)"')
-  if status then return status == 'SUCCESS' end
-  local first = string.byte(start)
-  if first == 123 then
-    local ok, meta = pcall(cjson.decode, redis.call('GET', key))
-    return ok and type(meta) == 'table' and meta.status == 'SUCCESS'
-  end
-  if first == 128 or first >= 129 and first <= 143 or first == 222 then
-    local _, key = string.find(start, 'status', 1, true)
-    local value = key and string.find(start, 'SUCCESS', key + 1, true)
-    return value ~= nil and value - key <= 9
-  end
-  local text = '\\n' .. redis.call('GET', key) .. '\\n'
-  return string.find(text, '\\nstatus: SUCCESS\\n', 1, true) ~= nil
-end
-
+${isSuccess}
 local stored = 0
 for i = 1, #KEYS do
   local key, value = KEYS[i], ARGV[i + 1]

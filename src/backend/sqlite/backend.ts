@@ -1,3 +1,4 @@
+import type { SharedWrite } from "../../broker/broker.ts";
 import { parseBackendUrl, type SqliteUrl } from "../../config/url.ts";
 import { BackendConnectionError, OperationalError } from "../../errors.ts";
 import { createGroupMeta, type ResultTuple, readGroupMeta, type TaskMeta } from "../../protocol/task-meta.ts";
@@ -62,6 +63,16 @@ class SqliteBackend implements ResultBackend {
         if (sweep) queries.expireAfter(0, sweepSize, now);
       }),
     );
+  }
+
+  sharedWrite(record: ResultRecord): Promise<SharedWrite> {
+    return this.#use(async ({ db, queries }) => ({
+      store: "sqlite",
+      path: db.path,
+      write: () => {
+        if (queries.store(record, this.#expiry(), Date.now())) db.ring(bell);
+      },
+    }));
   }
 
   load(taskId: string): Promise<TaskMeta | undefined> {

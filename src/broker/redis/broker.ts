@@ -8,6 +8,7 @@ import type {
   Broker,
   DeadLetters,
   Exchange,
+  HandOverStep,
   Publication,
   Queue,
   SubscribeOptions,
@@ -16,8 +17,11 @@ import type {
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { RedisConnection } from "./connection.ts";
 import { RedisDeadLetters } from "./dead-letters.ts";
+import { type Deferred, deferred } from "./deferred.ts";
+import { RedisDelivery } from "./delivery.ts";
 import { brokerError } from "./errors.ts";
 import { RedisFlow } from "./flow.ts";
+import { sendingsOf } from "./hand-over.ts";
 import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisKeys, redisKeys } from "./keys.ts";
 import { Ledger } from "./ledger.ts";
 import { RedisNotes } from "./notes.ts";
@@ -66,6 +70,8 @@ export class RedisBroker implements Broker {
   #flow: Promise<RedisFlow> | undefined;
   #openFlow: RedisFlow | undefined;
   #closed: Promise<void> | undefined;
+  /** Steps that are not made yet. */
+  readonly #handOvers = new Set<Deferred<boolean>>();
   /** Aborted by `close`: nobody waits for a connection that is still being made. */
   readonly #closing = new AbortController();
 
@@ -80,6 +86,7 @@ export class RedisBroker implements Broker {
     this.#ledger = new Ledger({
       mostDeadLetters: options.mostDeadLetters ?? mostDeadLetters,
       keys: this.#keys,
+      db: address.db,
       connection: () =>
         this.#openFlow?.isOpen ? this.#openFlow.connection : this.#commands?.isOpen ? this.#commands : undefined,
       carry: () => this.#openFlow?.turn(),
@@ -109,7 +116,7 @@ export class RedisBroker implements Broker {
     this.#outbox = new Outbox({
       connection,
       keys: this.#keys,
-      typeOf: (exchange) => this.#exchanges.get(exchange) ?? "direct",
+      typeOf: (exchange) => this.#typeOf(exchange),
       unroutable: (message) => brokerError(message, false),
     });
     this.#ledger.flush();
@@ -161,6 +168,24 @@ export class RedisBroker implements Broker {
   async publishMany(publications: readonly Publication[]): Promise<void> {
     this.#connected();
     return (this.#outbox as Outbox).publishMany(publications);
+  }
+
+  async handOver({ id, delivery, publications, result }: HandOverStep): Promise<boolean> {
+    const sendings =
+      publications.length === 0
+        ? []
+        : await sendingsOf(publications, this.#keys, this.#connected(), (name) => this.#typeOf(name));
+    if (delivery !== null && !(delivery instanceof RedisDelivery && delivery.settle())) return false;
+    const done = deferred<boolean>();
+    const tag = delivery?.tag ?? "";
+    if (result !== null && result.store !== "redis") throw new TypeError("a result of another store was handed over");
+    this.#ledger.handOver({ id, tag, held: this.#ledger.heldKey, result, sendings, done });
+    this.#handOvers.add(done);
+    return done.promise.finally(() => this.#handOvers.delete(done));
+  }
+
+  #typeOf(exchange: string): Exchange["type"] {
+    return this.#exchanges.get(exchange) ?? "direct";
   }
 
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
@@ -282,6 +307,7 @@ export class RedisBroker implements Broker {
         .catch(() => undefined);
     }
     await this.#ledger.drain();
+    for (const step of this.#handOvers) step.reject(brokerError(`${this.displayUrl} is closed`, true));
     await flow?.end().catch(() => undefined);
     flow?.close();
     this.#commands?.close();

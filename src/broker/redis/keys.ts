@@ -18,6 +18,7 @@
  *     tq:dead:about              hash   dead letter's id → {queue, reason, at, node}
  *     tq:dead:index              zset   dead letter's id, by time
  *     tq:shelf …                        the same three for what others may run
+ *     tq:hand-over:<id>          string a step that was made without a message to show it; for ten minutes
  *     tq:revokes                 zset   what was revoked, by the time it was
  *
  * `global_keyprefix` stands before every one of them and before every channel (protocol 6.8).
@@ -36,6 +37,7 @@ export interface RedisKeys {
   readonly dead: GraveKeys;
   readonly shelf: GraveKeys;
   readonly revokes: string;
+  readonly handOverPrefix: string;
   /** Before every fanout channel, `/{db}.` included. */
   readonly channelPrefix: string;
   /** Whether the routing key is part of a channel's name. */
@@ -66,6 +68,7 @@ export function redisKeys(options: Readonly<Record<string, unknown>>, db: number
     unacked: prefix + text("unacked_key", "unacked"),
     unackedIndex: prefix + text("unacked_index_key", "unacked_index"),
     unackedMutex: prefix + text("unacked_mutex_key", "unacked_mutex"),
+    handOverPrefix: `${prefix}tq:hand-over:`,
     consumers: `${prefix}tq:consumers`,
     tended: `${prefix}tq:tended`,
     heldPrefix: `${prefix}tq:held:`,

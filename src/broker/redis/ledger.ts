@@ -4,6 +4,7 @@ import type { Message } from "../../protocol/message.ts";
 import type { RedisConnection } from "./connection.ts";
 import { type Deferred, deferred } from "./deferred.ts";
 import { brokerError } from "./errors.ts";
+import { type HandOverItem, sendHandOvers } from "./hand-over.ts";
 import { listKey, type RedisKeys } from "./keys.ts";
 import { type End, returnMessages } from "./returning.ts";
 import { buryScript, parkScript, returnScript, turnScript } from "./scripts.ts";
@@ -60,6 +61,7 @@ export class Ledger {
   readonly keys: RedisKeys;
   /** Deliveries handed over and not settled, in the order they came. */
   readonly held = new Map<string, HeldDelivery>();
+  readonly #db: number;
   readonly #connection: () => RedisConnection | undefined;
   readonly #mostDead: number;
   readonly #onParked: (now: number, due: number) => void;
@@ -72,6 +74,7 @@ export class Ledger {
   #parks: Batch<{ readonly tag: string; readonly due: number; readonly list: string }> = newBatch();
   #returns: Record<End, Batch<string>> = { LPUSH: newBatch(), RPUSH: newBatch() };
   #burials: Batch<Burial> = newBatch();
+  #handOvers: Batch<HandOverItem> = newBatch();
   #scheduled: NodeJS.Immediate | undefined;
   #soon: NodeJS.Timeout | undefined;
   #inFlight = 0;
@@ -79,6 +82,8 @@ export class Ledger {
 
   constructor(options: {
     readonly keys: RedisKeys;
+    /** Database the messages are in. */
+    readonly db: number;
     readonly connection: () => RedisConnection | undefined;
     /** 0 is no bound. */
     readonly mostDeadLetters: number;
@@ -91,6 +96,7 @@ export class Ledger {
     readonly onLapsed: () => void;
   }) {
     this.keys = options.keys;
+    this.#db = options.db;
     this.#connection = options.connection;
     this.#mostDead = options.mostDeadLetters;
     this.#carry = options.carry;
@@ -111,7 +117,7 @@ export class Ledger {
   /** Tags of all messages that are with somebody here, or about which Redis is still to be told. */
   known(): Set<string> {
     const returns = [...this.#returns.LPUSH.items, ...this.#returns.RPUSH.items];
-    const told = [...this.#parks.items, ...this.#burials.items].map(({ tag }) => tag);
+    const told = [...this.#parks.items, ...this.#burials.items, ...this.#handOvers.items].map(({ tag }) => tag);
     return new Set([...this.held.keys(), ...this.#acks.items, ...returns, ...told]);
   }
 
@@ -154,6 +160,14 @@ export class Ledger {
     return this.#add(this.#burials, { tag, at: Date.now() / 1000, ...about });
   }
 
+  /**
+   * The step of a hand-over. Told again over the next connection when this one is lost: it is made
+   * once all the same. What Redis refuses goes back to its queue.
+   */
+  handOver(item: HandOverItem): void {
+    void this.#add(this.#handOvers, item).catch(() => undefined); // `item.done` tells
+  }
+
   #add<Item>(batch: Batch<Item>, item: Item): Promise<void> {
     batch.items.push(item);
     this.schedule();
@@ -176,6 +190,7 @@ export class Ledger {
     clearTimeout(this.#soon);
     this.#scheduled = undefined;
     this.#soon = undefined;
+    this.#handOvers = this.#send(this.#handOvers, (connection, items) => this.#sendHandOvers(connection, items));
     this.#burials = this.#send(this.#burials, (connection, items) => this.#sendBurials(connection, items));
     this.#parks = this.#send(this.#parks, (connection, items) => this.#sendParks(connection, items));
     for (const end of ["LPUSH", "RPUSH"] as const) {
@@ -333,6 +348,18 @@ export class Ledger {
         );
       }),
     );
+  }
+
+  async #sendHandOvers(connection: RedisConnection, items: readonly HandOverItem[]): Promise<void> {
+    try {
+      await sendHandOvers(connection, this.keys, this.#db, items);
+    } catch (error) {
+      if (!connection.isOpen) throw error;
+      for (const item of items) {
+        item.done.reject(error);
+        if (item.tag !== "") void this.giveBack([item.tag], "LPUSH").catch(() => undefined);
+      }
+    }
   }
 
   #notConnected(): OperationalError {

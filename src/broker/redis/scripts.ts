@@ -71,6 +71,28 @@ local function unwrap(value)
 end
 `;
 
+/** Whether the result under a key is a SUCCESS; here because a hand-over writes results too (`backend/redis/scripts.ts`). */
+export const isSuccess = `
+local function isSuccess(key)
+  local start = redis.call('GETRANGE', key, 0, 47)
+  if start == '' then return false end
+  local status = string.match(start, '^{"status":%s*"(%u+)"')
+  if status then return status == 'SUCCESS' end
+  local first = string.byte(start)
+  if first == 123 then
+    local ok, meta = pcall(cjson.decode, redis.call('GET', key))
+    return ok and type(meta) == 'table' and meta.status == 'SUCCESS'
+  end
+  if first == 128 or first >= 129 and first <= 143 or first == 222 then
+    local _, key = string.find(start, 'status', 1, true)
+    local value = key and string.find(start, 'SUCCESS', key + 1, true)
+    return value ~= nil and value - key <= 9
+  end
+  local text = '\\n' .. redis.call('GET', key) .. '\\n'
+  return string.find(text, '\\nstatus: SUCCESS\\n', 1, true) ~= nil
+end
+`;
+
 /**
  * One turn of a subscription: forgets what was acknowledged, then takes what waits.
  *
@@ -495,4 +517,54 @@ return 1
 export const unlockScript = redisScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
+`);
+
+/**
+ * Hands over what tasks leave behind, each in one step: stores the result, publishes what follows,
+ * forgets the message.
+ *
+ * KEYS: unacked, unacked_index, held. ARGV: database of the messages, then for each task: tag (empty: it was
+ * acknowledged before), marker (empty: the tag is the marker), key of the result (empty: none),
+ * its database, seconds it is kept (0: for ever), the result, number of sendings, and for each
+ * the command, the key and the message.
+ * Answers for each 1, or 0 when nothing was done: the message is somebody else's by now, or all was done before.
+ *
+ * The message goes last: an error halfway leaves it, and the task runs again.
+ */
+export const handOverScript = plainScript(`
+${isSuccess}
+local home = ARGV[1]
+local answer, at = {}, 2
+while at <= #ARGV do
+  local tag, marker, key, db, seconds, value = unpack(ARGV, at, at + 5)
+  local sendings = tonumber(ARGV[at + 6])
+  local mine
+  if tag ~= '' then
+    mine = redis.call('ZSCORE', KEYS[3], tag) and true or false
+  else
+    mine = redis.call('SET', marker, '1', 'NX', 'EX', 600) and true or false
+  end
+  if mine then
+    for i = 1, sendings do
+      local command = at + 4 + 3 * i
+      redis.call(ARGV[command], ARGV[command + 1], ARGV[command + 2])
+    end
+    if key ~= '' then
+      if db ~= home then redis.call('SELECT', db) end
+      if not isSuccess(key) then
+        if seconds == '0' then redis.call('SET', key, value) else redis.call('SETEX', key, seconds, value) end
+        redis.call('PUBLISH', key, value)
+      end
+      if db ~= home then redis.call('SELECT', home) end
+    end
+    if tag ~= '' then
+      redis.call('ZREM', KEYS[2], tag)
+      redis.call('HDEL', KEYS[1], tag)
+      redis.call('ZREM', KEYS[3], tag)
+    end
+  end
+  answer[#answer + 1] = mine and 1 or 0
+  at = at + 7 + 3 * sendings
+end
+return answer
 `);

@@ -3,7 +3,16 @@ import { BrokerConnectionError, OperationalError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
 import { thisProcess } from "../../system/process-identity.ts";
 import { openSqlite, type Sqlite } from "../../system/sqlite.ts";
-import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type {
+  Address,
+  Broker,
+  DeadLetters,
+  HandOverStep,
+  Publication,
+  Queue,
+  SubscribeOptions,
+  Subscription,
+} from "../broker.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { bell } from "./bell.ts";
 import { SqliteDeadLetters } from "./dead-letters.ts";
@@ -12,7 +21,7 @@ import { Keeper } from "./keeper.ts";
 import { SqliteNotes } from "./notes.ts";
 import { Queries } from "./queries.ts";
 import { brokerSchema } from "./schema.ts";
-import { asLoss, SqliteSubscription } from "./subscription.ts";
+import { asLoss, SqliteDelivery, SqliteSubscription } from "./subscription.ts";
 
 /** Messages written or removed in one transaction: a few milliseconds' worth. */
 const handful = 250;
@@ -105,6 +114,22 @@ export class SqliteBroker implements Broker {
         if (writes.length % 8 === 0) await Promise.all(writes.splice(0));
       }
       await Promise.all(writes);
+    });
+  }
+
+  async handOver({ delivery, publications, result }: HandOverStep): Promise<boolean> {
+    const heads = publications.map(({ message }) => writeHead(message));
+    return await this.#use(async (db, queries) => {
+      if (result !== null && (result.store !== "sqlite" || result.path !== db.path))
+        throw new TypeError("a result of another store was handed over");
+      const step = (): void => {
+        for (const [index, publication] of publications.entries())
+          this.#insert(db, queries, publication, heads[index] as string, this.#route(queries, publication.address));
+        result?.write();
+      };
+      if (delivery instanceof SqliteDelivery) return await delivery.ackWith(step);
+      await db.write(step);
+      return true;
     });
   }
 

@@ -122,13 +122,25 @@ export class SqliteSubscription implements Subscription {
   }
 
   /** Takes a delivery out of hand by this step, once; resolves when it is committed. */
-  settle(id: number, step: (queries: Queries, owner: number, db: Sqlite) => void): Promise<void> {
-    if (!this.#held.delete(id) || this.#closing !== undefined) return Promise.resolve();
+  async settle(id: number, step: (queries: Queries, owner: number, db: Sqlite) => void): Promise<void> {
+    await this.settleBy(id, step);
+  }
+
+  /** The same; resolves to what the step gives, or undefined when the delivery was out of hand already. */
+  async settleBy<Value>(
+    id: number,
+    step: (queries: Queries, owner: number, db: Sqlite) => Value,
+  ): Promise<Value | undefined> {
+    if (!this.#held.delete(id) || this.#closing !== undefined) return undefined;
     const { db, queries, id: owner } = this.#parts;
-    const settled = db.write(() => step(queries, owner, db));
+    let value: Value | undefined;
+    const settled = db.write(() => {
+      value = step(queries, owner, db);
+    });
     // The room it made is filled in the same transaction.
     this.#refill(true);
-    return guard(settled);
+    await guard(settled);
+    return value;
   }
 
   async #close(): Promise<void> {
@@ -237,7 +249,7 @@ export class SqliteSubscription implements Subscription {
   }
 }
 
-class SqliteDelivery implements Delivery {
+export class SqliteDelivery implements Delivery {
   readonly message: Message;
   readonly queue: string;
   readonly address: Address;
@@ -262,6 +274,16 @@ class SqliteDelivery implements Delivery {
 
   ack(): Promise<void> {
     return this.#subscription.settle(this.id, (queries, owner) => queries.ack(this.id, owner, this.#size));
+  }
+
+  /** Acknowledged together with `more`, in one transaction; false, and neither is done, when it is another's by now. */
+  async ackWith(more: () => void): Promise<boolean> {
+    const done = await this.#subscription.settleBy(this.id, (queries, owner) => {
+      if (!queries.ack(this.id, owner, this.#size)) return false;
+      more();
+      return true;
+    });
+    return done ?? false;
   }
 
   park(due: Date): Promise<void> {

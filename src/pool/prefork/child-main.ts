@@ -65,7 +65,7 @@ class ChildMain {
     app.logger = logger;
     await app.loadModules(include);
     this.#app = app;
-    const executor = app.executor({ logger, ...(captured ? { onRunEnd: captured.flush } : {}) });
+    const executor = app.executor({ logger, handsOver: true, ...(captured ? { onRunEnd: captured.flush } : {}) });
     await app.signals.send("workerProcessInit", { hostname });
     this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
   }
