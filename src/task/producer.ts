@@ -11,10 +11,12 @@ interface Held {
 
 export interface ProducerOptions {
   /**
-   * Calls gather and leave together, so many at a time, or when `flush` is called. A call's promise
-   * still resolves only when the broker has its message. Default 0: each leaves at once.
+   * Calls gather and leave together, so many at a time, when `flush` is called, or after `linger`. A
+   * call's promise still resolves only when the broker has its message. Default 0: each leaves at once.
    */
   readonly hold?: number;
+  /** Seconds a call is held at most; default 0.05. */
+  readonly linger?: number;
 }
 
 /**
@@ -28,6 +30,8 @@ export class Producer implements AsyncDisposable {
   #opened: Promise<Broker> | undefined;
   #held: Held[] = [];
   #count = 0;
+  readonly #linger: number;
+  #timer: NodeJS.Timeout | undefined;
 
   /** `create` makes a broker, not connected yet; it becomes the producer's. */
   constructor(create: () => Promise<Broker>, options: ProducerOptions = {}) {
@@ -39,6 +43,7 @@ export class Producer implements AsyncDisposable {
     };
     this.#publisher = new Publisher(this.#broker);
     this.#hold = options.hold ?? 0;
+    this.#linger = options.linger ?? 0.05;
   }
 
   /** Resolves when the broker has all of them. */
@@ -47,12 +52,22 @@ export class Producer implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       this.#held.push({ publications, queues, policy, resolve, reject });
       this.#count += publications.length;
-      if (this.#count >= this.#hold) void this.flush().catch(() => undefined); // each call is told by its own promise
+      // Each call is told by its own promise.
+      const leave = (): void => void this.#sendHeld().catch(() => undefined);
+      if (this.#count >= this.#hold) leave();
+      else this.#timer ??= setTimeout(leave, this.#linger * 1000);
     });
   }
 
   /** Sends what is held; rejects, as each call does, when that cannot be done. */
   async flush(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve)); // calls just made are still on their way here
+    await this.#sendHeld();
+  }
+
+  async #sendHeld(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const held = this.#held.splice(0);
     this.#count = 0;
     const [first] = held;

@@ -76,7 +76,7 @@ describe("a producer", () => {
     const app = stage();
     const noop = app.task("app.noop", (n: number) => n);
     const queue = await app.connectionForRead();
-    await using producer = app.producer({ hold: 3 });
+    await using producer = app.producer({ hold: 3, linger: 30 });
     const sent = [1, 2].map((n) => noop.applyAsync([n], { producer }));
     await noop.delay(0); // over the app's own connection
     expect(await queue.size("celery")).toBe(1);
