@@ -41,6 +41,10 @@ const privatePackages: Readonly<Record<string, readonly string[]>> = {
   jiti: ["app/load.ts", "app/module-loader.ts"],
   piscina: ["pool/threads.ts", "pool/thread-main.ts"],
   commander: ["cli/"],
+  "@opentelemetry/api": ["task/tracing.ts"],
+  "prom-client": ["worker/metrics.ts"],
+  "terminal-kit": ["cli/monitor/"],
+  "string-width": ["cli/monitor/"],
 };
 
 /** Inside one folder, transports are named by one file only. */

@@ -15,6 +15,7 @@ import { checkArguments, checkResult } from "../task/schema.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Signals } from "../task/signals.ts";
 import type { Task } from "../task/task.ts";
+import { tracing } from "../task/tracing.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { classify, type Verdict } from "./classify.ts";
@@ -102,7 +103,12 @@ export class Executor {
   }
 
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
-  async run(ready: Ready, handle?: RunHandle): Promise<Completed> {
+  run(ready: Ready, handle?: RunHandle): Promise<Completed> {
+    const { job } = ready;
+    return tracing()?.process(job.message, job.queue, () => this.#run(ready, handle)) ?? this.#run(ready, handle);
+  }
+
+  async #run(ready: Ready, handle?: RunHandle): Promise<Completed> {
     const { job, task, body, bound } = ready;
     const [args, kwargs, embed] = body;
     const { headers, properties } = job.message;

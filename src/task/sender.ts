@@ -18,6 +18,7 @@ import type { TaskRegistry } from "./registry.ts";
 import type { Router } from "./router.ts";
 import type { Signals } from "./signals.ts";
 import type { Task } from "./task.ts";
+import { type PublishSpan, tracing } from "./tracing.ts";
 
 /** A message made of a call, with all it needs to leave. */
 interface Prepared {
@@ -26,6 +27,8 @@ interface Prepared {
   readonly publication: Publication;
   readonly queue: Queue | null;
   readonly policy: PublishPolicy;
+  /** Its place in a trace, where somebody traces. */
+  span?: PublishSpan;
 }
 
 export interface SenderParts {
@@ -150,9 +153,12 @@ export class Sender implements CallSender {
 
   async #prepareAll(calls: readonly Call[]): Promise<Prepared[]> {
     const prepared: Prepared[] = [];
+    const tracer = tracing();
     for (const call of calls) {
       const made = this.#prepare(call);
-      prepared.push(made instanceof Promise ? await made : made);
+      const one = made instanceof Promise ? await made : made;
+      if (tracer !== null) one.span = tracer.publish(one.publication, one.queue?.name ?? null);
+      prepared.push(one);
     }
     if (this.#parts.signals.has("beforeTaskPublish")) for (const one of prepared) await this.#announce(one);
     return prepared;
@@ -166,17 +172,23 @@ export class Sender implements CallSender {
     const queues = new Map<string, Queue>();
     for (const { queue } of prepared) if (queue) queues.set(queue.name, queue);
     const { producer } = calls[0]?.options ?? {};
-    await (producer instanceof Producer ? producer : this.#parts.publisher).publish(
-      prepared.map((one) => one.publication),
-      [...queues.values()],
-      first.policy,
-    );
+    try {
+      await (producer instanceof Producer ? producer : this.#parts.publisher).publish(
+        prepared.map((one) => one.publication),
+        [...queues.values()],
+        first.policy,
+      );
+    } catch (error) {
+      for (const { span } of prepared) span?.end(error);
+      throw error;
+    }
     await this.#tellAfter(prepared);
     return prepared.map((one) => one.id);
   }
 
   async #tellAfter(prepared: readonly Prepared[]): Promise<void> {
     const { signals, settings } = this.#parts;
+    for (const { span } of prepared) span?.end();
     if (settings().taskSendSentEvent) await this.#tellSent(prepared);
     if (!signals.has("afterTaskPublish")) return;
     for (const { publication, call } of prepared) {
