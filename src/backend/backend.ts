@@ -43,8 +43,8 @@ export interface ResultBackend {
   saveGroup(groupId: string, result: ResultTuple): Promise<void>;
   loadGroup(groupId: string): Promise<ResultTuple | undefined>;
   forgetGroup(groupId: string): Promise<void>;
-  /** Sets, or with `grow` raises, the number of parts the chord waits for. */
-  openChord(groupId: string, size: number, options?: { readonly grow?: boolean }): Promise<void>;
+  /** Sets the number of parts the chord waits for; with `grow` raises it, once for each name given there. */
+  openChord(groupId: string, size: number, options?: { readonly grow?: string }): Promise<void>;
   /**
    * Counts one part in, once per task id. Resolves to all parts in group order for exactly one
    * caller, the one that brought the last; to undefined for every other.

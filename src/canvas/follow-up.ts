@@ -2,13 +2,14 @@ import type { SignatureDict } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { ResultTuple } from "../protocol/task-meta.ts";
 import { chainTasks, isChain } from "./chain.ts";
-import { chordBody, chordHeader, createChord, isChord, withParts } from "./chord.ts";
-import { endId } from "./freeze.ts";
+import { chordBody, chordHeader, createChord, isChord, reporters, withParts } from "./chord.ts";
+import { endId, freeze } from "./freeze.ts";
 import { fromDict, listFromDict } from "./from-dict.ts";
 import { createGroup, groupTasks, isGroup } from "./group.ts";
 import { type Call, type Plan, planSignature } from "./plan.ts";
 import { createSignature, type Options, signatureList, textOption, withOptions, without } from "./signature.ts";
 import { addErrbacks, addLinks, placed, simplify } from "./simplify.ts";
+import { stampSignature } from "./stamp.ts";
 
 /** The task that ended, as its message names it: headers will do. */
 export interface EndedTask {
@@ -192,11 +193,50 @@ function endsOf(body: SignatureDict): readonly SignatureDict[] {
   return isChord(body) ? endsOf(chordBody(body)) : [body];
 }
 
+/** One more member of a chord (inventory D.4; `add_to_chord`). */
+export interface Addition {
+  readonly plan: Plan;
+  /** Id of its end. */
+  readonly id: string;
+  /** How many parts it brings. */
+  readonly parts: number;
+  /** The signature, frozen: its place in the chord is in it. */
+  readonly signature: SignatureDict;
+}
+
+/** A signature as a further member of the chord a task belongs to, at that task's place in it. */
+export function planAddition(
+  request: ReplacedTask,
+  chord: SignatureDict,
+  signature: SignatureDict,
+  options: FollowUpOptions & { readonly id: string },
+): Addition {
+  const simple = simplify(fromDict(signature)) ?? createGroup([]);
+  const place = {
+    id: options.id,
+    groupId: request.group ?? undefined,
+    groupIndex: request.group_index ?? undefined,
+    chord: fromDict(chord),
+  };
+  const { signature: frozen } = freeze(placed(simple, place), place, {
+    newId: options.newId,
+    replyTo: options.replyTo,
+  });
+  const plan = planSignature(frozen, {
+    options: { root_id: rootOf(request), parent_id: request.id, priority: options.priority },
+    newId: options.newId,
+    replyTo: options.replyTo,
+  });
+  return { plan, id: endId(frozen) ?? options.id, parts: reporters(frozen), signature: frozen };
+}
+
 /** What a replacement takes over from the task it replaces. */
 export interface ReplacedTask extends EndedTask {
   readonly group?: string | null;
   readonly group_index?: number | null;
   readonly replaced_task_nesting?: number;
+  readonly stamped_headers?: readonly string[] | null;
+  readonly stamps?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -211,7 +251,9 @@ export function planReplacement(
   options: FollowUpOptions,
 ): Plan {
   const nesting = { replaced_task_nesting: (request.replaced_task_nesting ?? 0) + 1 };
-  const gathered = gather(fromDict(signature));
+  const names = request.stamped_headers ?? [];
+  const stamps = { ...onlyKeys(request.stamps ?? {}, ...names), stamped_headers: names };
+  const gathered = stampSignature(gather(fromDict(signature)), stamps, { keep: true });
   const linked = addErrbacks(
     addLinks(gathered, listFromDict(embed.callbacks, "callbacks")),
     listFromDict(embed.errbacks, "errbacks"),

@@ -81,12 +81,16 @@ function freezeGroup(group: SignatureDict, place: Place, context: FreezeContext)
   return { signature, result: (parent) => [[id, parent], members.map((member) => member.result(null))] };
 }
 
-/** The body first: every member of the header carries a copy of it. Its group gets its id when the chord is sent. */
+/**
+ * The body stands beside the header, once. Celery 5.6 also puts a copy of it into every member of the
+ * header, so that chords in a row grow by powers; but whoever sends the chord, Celery too, gives
+ * each member its body then (canvas.py, `chord.run`). The group gets its id when the chord is sent.
+ */
 function freezeChord(chord: SignatureDict, place: Place, context: FreezeContext): Frozen {
   const id =
     textOption(chord.options, "task_id") ?? textOption(chordHeader(chord).options, "task_id") ?? context.newId();
   const body = freeze(chordBody(chord), place, context);
-  const header = freeze(withId(chordHeader(chord), id), { chord: body.signature }, context);
+  const header = freeze(withId(chordHeader(chord), id), {}, context);
   return {
     signature: withOptions(withParts(chord, header.signature, body.signature), { ...chord.options, task_id: id }),
     result: (parent) => body.result(header.result(parent)),

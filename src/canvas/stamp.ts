@@ -29,6 +29,8 @@ export interface StampOptions {
   readonly visitor?: StampingVisitor | undefined;
   /** A stamp that is there already gets the new value beside its own, instead of the new one in its place. */
   readonly append?: boolean | undefined;
+  /** A stamp that is there already stays as it is. */
+  readonly keep?: boolean | undefined;
 }
 
 /** The signature with stamps on it and on everything in it, callbacks and errbacks among them. */
@@ -104,13 +106,13 @@ function stampLinks(signature: SignatureDict, headers: Stamps, how: StampOptions
 function withHeaders(headers: Stamps, given: Stamps | undefined, how: StampOptions): Stamps {
   if (given === undefined || Object.keys(given).length === 0) return headers;
   const more = named(given);
-  return { ...merged(headers, more, how.append ?? false), stamped_headers: namesOf(headers, more) };
+  return { ...merged(headers, more, how), stamped_headers: namesOf(headers, more) };
 }
 
 function stampedOptions(stored: Options, headers: Stamps, how: StampOptions): Options {
   const names = namesOf(stored, headers);
   if (names.length === 0) return stored;
-  return { ...merged(stored, headers, how.append ?? false), stamped_headers: names };
+  return { ...merged(stored, headers, how), stamped_headers: names };
 }
 
 function namesOf(...all: readonly Stamps[]): readonly string[] {
@@ -118,11 +120,12 @@ function namesOf(...all: readonly Stamps[]): readonly string[] {
 }
 
 /** The new value in place of the old one, or both as a list. */
-function merged(old: Stamps, given: Stamps, append: boolean): Stamps {
+function merged(old: Stamps, given: Stamps, { append = false, keep = false }: StampOptions): Stamps {
   const result: Record<string, unknown> = { ...old };
   for (const [key, value] of Object.entries(given)) {
     if (key === "stamped_headers") continue;
     const before = old[key];
+    if (keep && before !== undefined) continue;
     result[key] =
       append && before !== undefined && before !== null && !same(before, value)
         ? [...new Set([...listOf(before), ...listOf(value)])]

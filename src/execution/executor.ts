@@ -18,6 +18,7 @@ import type { Task } from "../task/task.ts";
 import { tracing } from "../task/tracing.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
+import { Branching } from "./branching.ts";
 import { classify, type Verdict } from "./classify.ts";
 import { FollowUp } from "./follow-up.ts";
 import { type Followers, handedOver, sentAtOnce } from "./hand-over.ts";
@@ -131,6 +132,8 @@ export class Executor {
       storeState: async (state, meta) => {
         if (!handle?.discarded) await this.#recorder.state(ready, state, meta);
       },
+      branching: () => new Branching(this.#parts, ready, run),
+      state: async () => (await (await this.#parts.backend()).load(headers.id))?.status,
       softLimit: job.softTimeLimit,
     });
     handle?.attach((reason) => context.abort(reason));

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { SoftTimeLimitExceeded } from "../errors.ts";
+import { ImproperlyConfigured, SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { callersHeaders } from "../protocol/callers-headers.ts";
+import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
 import type { CurrentRun } from "../task/current.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
+import type { Branching } from "./branching.ts";
 import { RetryRequest } from "./classify.ts";
 import type { Job } from "./job.ts";
 
@@ -51,7 +53,7 @@ export function taskRequest(
     shadow: headers.shadow,
     ignoreResult,
     replacedTaskNesting: headers.replaced_task_nesting,
-    stamps: headers.stamps,
+    stamps: listed(headers.stamps),
     stampedHeaders: headers.stamped_headers,
     headers: callersHeaders(headers),
     get children() {
@@ -76,6 +78,10 @@ export interface RunningTaskParts {
   readonly logger: Logger;
   readonly storeState: (state: string, meta: unknown) => Promise<void>;
   readonly sendEvent: (type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
+  /** What `replace` and `addToChord` do; missing where the function was simply called. */
+  readonly branching?: () => Pick<Branching, "replace" | "addToChord">;
+  /** The state stored for this run; undefined when there is none. */
+  readonly state?: () => Promise<string | undefined>;
   /** Seconds from now after which the signal counts as aborted. */
   readonly softLimit?: number | null;
 }
@@ -86,6 +92,7 @@ export class RunningTask implements TaskContext {
   #request: TaskRequest | undefined;
   #abort: AbortController | undefined;
   #log: Logger | undefined;
+  #branching: Pick<Branching, "replace" | "addToChord"> | undefined;
   /** When the soft limit passes, by the clock of `performance`. */
   readonly #due: number | undefined;
 
@@ -177,6 +184,26 @@ export class RunningTask implements TaskContext {
     return this.#log;
   }
 
+  async replace(signature: SignatureLike): Promise<never> {
+    return await this.#workflow().replace(signature);
+  }
+
+  async addToChord(signature: SignatureLike, options: { readonly lazy?: boolean } = {}): Promise<SignatureDict> {
+    return await this.#workflow().addToChord(signature, options.lazy ?? false);
+  }
+
+  async isAborted(): Promise<boolean> {
+    return (await this.#parts.state?.()) === "ABORTED";
+  }
+
+  #workflow(): Pick<Branching, "replace" | "addToChord"> {
+    this.#branching ??= this.#parts.branching?.();
+    if (this.#branching === undefined) {
+      throw new ImproperlyConfigured(`${this.name} was called directly: only a call that was sent can be replaced`);
+    }
+    return this.#branching;
+  }
+
   updateState(state: string, meta: unknown = null): Promise<void> {
     return this.#parts.storeState(state, meta);
   }
@@ -191,4 +218,11 @@ export class RunningTask implements TaskContext {
     }
     throw new RetryRequest(options);
   }
+}
+
+/** Each stamp as a list, whether one value was given or many (inventory D90). */
+function listed(stamps: Readonly<Record<string, unknown>>): Readonly<Record<string, readonly unknown[]>> {
+  return Object.fromEntries(
+    Object.entries(stamps).map(([name, value]) => [name, Array.isArray(value) ? (value as unknown[]) : [value]]),
+  );
 }

@@ -8,6 +8,8 @@ import { decodeText } from "./text.ts";
 
 /** A body ready for a message. */
 export interface EncodedBody {
+  /** Bytes before compression. */
+  readonly size: number;
   /** Base64. */
   readonly body: string;
   readonly contentType: string;
@@ -95,8 +97,10 @@ export function encodeBody(
   compression?: string | null,
 ): EncodedBody | Promise<EncodedBody> {
   if (serializer === "json" && !compression) {
+    const bytes = Buffer.from(encodeJson(value), "utf8");
     return {
-      body: Buffer.from(encodeJson(value), "utf8").toString("base64"),
+      body: bytes.toString("base64"),
+      size: bytes.length,
       contentType: "application/json",
       contentEncoding: "utf-8",
     };
@@ -112,9 +116,10 @@ export function encodeBody(
 function packBody(value: unknown, serializer: Serializer, codec: Codec | null): EncodedBody | Promise<EncodedBody> {
   const { contentType, contentEncoding } = serializer;
   const bytes = serializer.encode(value);
-  if (codec === null) return { body: base64(bytes), contentType, contentEncoding };
+  if (codec === null) return { body: base64(bytes), size: bytes.length, contentType, contentEncoding };
   const finish = (packed: Uint8Array): EncodedBody => ({
     body: base64(packed),
+    size: bytes.length,
     contentType,
     contentEncoding,
     compression: codec.contentType,

@@ -1,5 +1,5 @@
 import type { Logger } from "../log.ts";
-import type { SignatureDict } from "../protocol/signature.ts";
+import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
 
 /** The request a task is running for (Celery's `task.request`). */
 export interface TaskRequest {
@@ -38,7 +38,8 @@ export interface TaskRequest {
   readonly shadow: string | null;
   readonly ignoreResult: boolean;
   readonly replacedTaskNesting: number;
-  readonly stamps: Readonly<Record<string, unknown>>;
+  /** Stamps by name; each is a list of values. */
+  readonly stamps: Readonly<Record<string, readonly unknown[]>>;
   readonly stampedHeaders: readonly string[] | null;
   /** Headers the caller added, without Celery's own. */
   readonly headers: Readonly<Record<string, unknown>>;
@@ -99,4 +100,17 @@ export interface TaskContext<T extends object = object> {
    * `cause`, or `MaxRetriesExceededError`.
    */
   retry(options?: RetryOptions): never;
+  /**
+   * Ends the task and puts a signature in its place: what it comes to is the result of this call,
+   * its callbacks, the rest of its chain and its place in a group go on from there. Write
+   * `return await self.replace(…)`.
+   */
+  replace(signature: SignatureLike): Promise<never>;
+  /**
+   * Has the chord this task is a member of wait for one more call, whose result the body gets too.
+   * `lazy`: it is not sent yet. Gives the signature, as it was or is to be sent.
+   */
+  addToChord(signature: SignatureLike, options?: { readonly lazy?: boolean }): Promise<SignatureDict>;
+  /** Whether somebody has called `abort()` on this task's result. Asks the result store. */
+  isAborted(): Promise<boolean>;
 }

@@ -234,7 +234,14 @@ export class Sender implements CallSender {
       chain: (options.chain as readonly SignatureDict[] | undefined) ?? null,
       chord: (options.chord as SignatureDict | undefined) ?? null,
     };
-    const body = encodeBody([call.args, call.kwargs, embed], serializer, compression ?? null);
+    const value = [call.args, call.kwargs, embed];
+    const plain = encodeBody(value, serializer, compression ?? null);
+    const body =
+      compression === null && (embed.chain || embed.chord)
+        ? whenDone(plain, (encoded) =>
+            encoded.size > workflowBytes ? encodeBody(value, serializer, workflowCompression) : encoded,
+          )
+        : plain;
     return body instanceof Promise
       ? body.then((encoded) => this.#assemble(call, task, settings, encoded))
       : this.#assemble(call, task, settings, body);
@@ -300,7 +307,7 @@ export class Sender implements CallSender {
       contentEncoding: body.contentEncoding,
       body: body.body,
     };
-    const size = Math.floor(body.body.length * 0.75);
+    const { size } = body;
     if (size > settings.workerMaxBodySize) {
       throw new MessageTooLarge(
         `the arguments of ${call.task} take ${size} bytes, more than workerMaxBodySize (${settings.workerMaxBodySize}): ` +
@@ -338,6 +345,18 @@ function sentEvent({ publication, queue }: Prepared): Readonly<Record<string, un
     exchange: address.exchange,
     routing_key: address.routingKey,
   };
+}
+
+/**
+ * Every member of a chord carries all that is to follow, nearly the same text each time. Beyond so
+ * many bytes the body of such a message is deflated, which every Celery reads; otherwise six chords of
+ * ten in a row would take 150 kB when they begin. A compression of one's own is used instead.
+ */
+const workflowBytes = 4096;
+const workflowCompression = "zlib";
+
+function whenDone<T, R>(value: T | Promise<T>, then: (value: T) => R | Promise<R>): R | Promise<R> {
+  return value instanceof Promise ? value.then(then) : then(value);
 }
 
 function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>): PublishPolicy {

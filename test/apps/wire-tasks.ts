@@ -1,6 +1,6 @@
 import { appendFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { Ignore, Reject, type TaskHandle, Tq } from "tq";
+import { chain, chord, group, Ignore, Reject, type TaskHandle, Tq } from "tq";
 import { kindOf } from "./values.ts";
 
 /** Python's class of that name, as far as its readers can tell. */
@@ -197,6 +197,46 @@ function workflowTasks(app: Tq) {
     noteFailure: app.task("wire.note_failure", { bind: true }, (_self, id: string, path: string) => {
       append(path, `failed ${id}`);
     }),
+    /** Puts something else in its place, which comes to ten times the number plus whatever it is. */
+    become: app.task("wire.become", { bind: true }, async (self, x: number, kind: string): Promise<unknown> => {
+      const times = (n: number) => app.signature<number[], number>("wire.mul", [x, n]);
+      switch (kind) {
+        case "task":
+          return await self.replace(times(10));
+        case "chain":
+          return await self.replace(chain([times(10), app.signature<number[], number>("wire.add", [1])]));
+        case "group":
+          return await self.replace(group([times(10), times(11)]));
+        case "chord":
+          return await self.replace(chord([times(4), times(6)], app.signature("wire.xsum")));
+        case "failure":
+          return await self.replace(app.signature("wire.fail", ["replaced"]));
+        default:
+          throw new ValueError(`there is no ${kind}`);
+      }
+    }),
+    /** Has its chord wait for one more, the double of its number. */
+    grow: app.task("wire.grow", { bind: true }, async (self, x: number): Promise<number> => {
+      await self.addToChord(app.signature("wire.add", [x, x]));
+      return x;
+    }),
+    /** Where in a workflow it runs, and its stamps. */
+    place: app.task("wire.place", { bind: true }, (self, _before?: unknown) => {
+      const { id, rootId, parentId, group, groupIndex, stamps } = self.request;
+      return { id, root_id: rootId, parent_id: parentId, group, group_index: groupIndex, stamps };
+    }),
+    /** Makes a call of its own. */
+    spawn: app.task("wire.spawn", async (x: number) => {
+      await app.sendTask("wire.add", [x, x]);
+      return x;
+    }),
+    /** An errback of the newer style: called where the task failed, with its request and error. */
+    noteError: app.task(
+      "wire.note_error",
+      (request: { readonly id: string }, error: Error, _traceback: string, path: string) => {
+        append(path, `${error.name} ${request.id}`);
+      },
+    ),
     quiet: app.task("wire.quiet", { ignoreResult: true }, (path: string, line: string) => {
       append(path, line);
       return line;

@@ -96,15 +96,26 @@ export function messageOfCaptured({ headers, properties, body }: Captured, call?
   });
 }
 
-/** Signatures without the options that say nothing. */
+/**
+ * Signatures without the options that say nothing: among them the copy of its body in each member
+ * of a chord that is still to be sent, which whoever sends it puts there anyway.
+ */
 export function meaning(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(meaning);
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).map(([key, entry]) => [key, meaning(entry)] as const);
   const dict = Object.fromEntries(entries);
   if (!("subtask_type" in dict)) return dict;
+  if (dict.subtask_type === "chord") withoutBodies((dict.kwargs as { header?: unknown }).header);
   const options = Object.entries(dict.options as object).filter(([k, v]) => v !== null && k !== "add_to_parent");
   return { ...dict, options: Object.fromEntries(options) };
+}
+
+function withoutBodies(header: unknown): void {
+  const signature = header as { readonly options?: Record<string, unknown>; readonly kwargs?: { tasks?: unknown[] } };
+  if (signature?.options === undefined) return;
+  delete signature.options.chord;
+  for (const task of signature.kwargs?.tasks ?? []) withoutBodies(task);
 }
 
 /** New ids replaced by the captured ones that stand in the same places; two never get the same. */

@@ -461,7 +461,8 @@ export function backendContract(name: string, make: () => Promise<BackendFixture
         const id = randomUUID();
         await one.openChord(id, 2);
         expect(await one.addChordPart(id, part(0))).toBeUndefined();
-        await two.openChord(id, 1, { grow: true });
+        await two.openChord(id, 1, { grow: "one more" });
+        await one.openChord(id, 1, { grow: "one more" });
         expect(await one.addChordPart(id, part(1))).toBeUndefined();
         expect(await one.addChordPart(id, part(2))).toHaveLength(3);
         await one.closeChord(id);

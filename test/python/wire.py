@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from celery import Celery, Task
+from celery import Celery, Task, chord, group
 from celery.exceptions import Ignore, Reject
 
 from values import kind_of
@@ -112,6 +112,64 @@ def sleep(seconds):
 @app.task(name="wire.now")
 def now():
     return time.time()
+
+
+@app.task(name="wire.note_failure", bind=True)
+def note_failure(self, task_id, path):
+    """An errback of the older style: a task of its own, called with the id of the one that failed."""
+    append(path, f"failed {task_id}")
+
+
+@app.task(name="wire.note_error")
+def note_error(request, error, traceback, path):
+    """An errback of the newer style: called where the task failed, with its request and error."""
+    append(path, f"{type(error).__name__} {request.id}")
+
+
+@app.task(name="wire.become", bind=True)
+def become(self, x, kind):
+    """Puts something else in its place, which comes to ten times the number plus whatever it is."""
+    if kind == "task":
+        return self.replace(mul.s(x, 10))
+    if kind == "chain":
+        return self.replace(mul.s(x, 10) | add.s(1))
+    if kind == "group":
+        return self.replace(group(mul.s(x, 10), mul.s(x, 11)))
+    if kind == "chord":
+        return self.replace(chord([mul.s(x, 4), mul.s(x, 6)], xsum.s()))
+    if kind == "failure":
+        return self.replace(fail.s("replaced"))
+    raise ValueError(f"there is no {kind}")
+
+
+@app.task(name="wire.grow", bind=True)
+def grow(self, x):
+    """Has its chord wait for one more, the double of its number."""
+    self.add_to_chord(add.s(x, x))
+    return x
+
+
+@app.task(name="wire.place", bind=True)
+def place(self, before=None):
+    """Where in a workflow it runs, and its stamps."""
+    info = self.request
+    names = info.stamped_headers or []
+    stamps = {name: info.stamps.get(name) for name in names} if info.stamps else {}
+    return {
+        "id": info.id,
+        "root_id": info.root_id,
+        "parent_id": info.parent_id,
+        "group": info.group,
+        "group_index": info.group_index,
+        "stamps": {name: value if isinstance(value, list) else [value] for name, value in stamps.items()},
+    }
+
+
+@app.task(name="wire.spawn")
+def spawn(x):
+    """Makes a call of its own."""
+    add.delay(x, x)
+    return x
 
 
 @app.task(name="wire.quiet", ignore_result=True)

@@ -33,6 +33,7 @@ test("json without compression is encoded and decoded at once", () => {
   const encoded = encodeBody([[1], {}, null], "json") as EncodedBody;
   expect(encoded).toEqual({
     body: Buffer.from("[[1],{},null]").toString("base64"),
+    size: 13,
     contentType: "application/json",
     contentEncoding: "utf-8",
   });

@@ -84,12 +84,15 @@ class MemoryBackend implements ResultBackend {
     this.#results.groups.delete(groupId);
   }
 
-  async openChord(groupId: string, size: number, options: { readonly grow?: boolean } = {}): Promise<void> {
+  async openChord(groupId: string, size: number, options: { readonly grow?: string } = {}): Promise<void> {
     this.#mustBeOpen();
     const chord = this.#results.chords.get(groupId);
     const parts = chord?.parts ?? new Map<string, ChordPart>();
-    const grown = options.grow ? (chord?.size ?? 0) + size : size;
-    this.#results.chords.set(groupId, { value: { size: grown, parts }, expiresAt: this.#expiry() });
+    const added = chord?.added ?? new Set<string>();
+    if (options.grow !== undefined && added.has(options.grow)) return;
+    if (options.grow !== undefined) added.add(options.grow);
+    const grown = options.grow === undefined ? size : (chord?.size ?? 0) + size;
+    this.#results.chords.set(groupId, { value: { size: grown, parts, added }, expiresAt: this.#expiry() });
   }
 
   async addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {

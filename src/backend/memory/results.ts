@@ -6,6 +6,8 @@ import type { ResultRecord } from "../record.ts";
 export interface OpenChord {
   readonly size: number;
   readonly parts: Map<string, ChordPart>;
+  /** What it has grown by. */
+  readonly added: Set<string>;
 }
 
 /** What all memory backends of one name share. */

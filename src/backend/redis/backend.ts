@@ -10,7 +10,7 @@ import type { ResultRecord } from "../record.ts";
 import type { WatchOptions } from "../waiters.ts";
 import { type ResultKeys, resultKeys } from "./keys.ts";
 import { RedisLink } from "./link.ts";
-import { chordPartScript } from "./scripts.ts";
+import { chordPartScript, growChordScript } from "./scripts.ts";
 import { Storing } from "./storing.ts";
 import { bytesOfRecord, StoredValues } from "./values.ts";
 import { RedisWatch } from "./watch.ts";
@@ -106,16 +106,13 @@ export class RedisBackend implements ResultBackend {
     await this.#delete(this.#keys.group + groupId);
   }
 
-  async openChord(groupId: string, size: number, { grow = false }: { readonly grow?: boolean } = {}): Promise<void> {
-    const { s, t } = this.#chordKeys(groupId);
-    if (!grow) {
+  async openChord(groupId: string, size: number, { grow }: { readonly grow?: string } = {}): Promise<void> {
+    const { s, t, counted } = this.#chordKeys(groupId);
+    if (grow === undefined) {
       await this.#set(s, String(size));
       return;
     }
-    // Growing twice would never fire: not tried again when its answer is lost.
-    const connection = await this.#link.connection();
-    await connection.call("incrby", t, size);
-    if (this.#seconds > 0) await connection.call("expire", t, this.#seconds);
+    await this.#link.use((connection) => connection.run(growChordScript, [t, counted], [grow, size, this.#seconds]));
   }
 
   async addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {

@@ -82,3 +82,15 @@ if not size or count ~= tonumber(size) + added then return false end
 redis.call('HSET', counted, 'fired:by', task, 'fired:call', ARGV[6], 'fired:at', string.format('%.6f', now))
 return parts()
 `);
+
+/**
+ * Has a chord wait for more parts, once for each name.
+ *
+ * KEYS: t, counted. ARGV: name, number of parts, seconds all is kept (0: for ever).
+ */
+export const growChordScript = plainScript(`
+if redis.call('HSETNX', KEYS[2], 'added:' .. ARGV[1], '1') == 1 then redis.call('INCRBY', KEYS[1], ARGV[2]) end
+if ARGV[3] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+redis.call('EXPIRE', KEYS[2], ARGV[3] ~= '0' and ARGV[3] or '604800')
+return 1
+`);

@@ -116,9 +116,9 @@ class SqliteBackend implements ResultBackend {
     return this.#use(({ db, queries }) => db.write(() => queries.forgetGroup(groupId)));
   }
 
-  openChord(groupId: string, size: number, options: { readonly grow?: boolean } = {}): Promise<void> {
+  openChord(groupId: string, size: number, options: { readonly grow?: string } = {}): Promise<void> {
     return this.#use(({ db, queries }) =>
-      db.write(() => queries.openChord(groupId, size, options.grow ?? false, this.#expiry())),
+      db.write(() => queries.openChord(groupId, size, options.grow ?? null, this.#expiry())),
     );
   }
 

@@ -90,14 +90,19 @@ export class Queries {
     this.#run("DELETE FROM result_group WHERE group_id = ?", groupId);
   }
 
-  openChord(groupId: string, size: number, grow: boolean, expiresAt: number | null): void {
+  /** Sets the size of a chord; with `grow`, a name, raises it, once for each name. */
+  openChord(groupId: string, size: number, grow: string | null, expiresAt: number | null): void {
+    if (grow !== null) {
+      const { changes } = this.#run("INSERT OR IGNORE INTO chord_growth (group_id, name) VALUES (?, ?)", groupId, grow);
+      if (Number(changes) === 0) return;
+    }
     this.#run(
       `INSERT INTO chord (group_id, expires_at, size, counted) VALUES (?1, ?2, ?3, 0)
        ON CONFLICT (group_id) DO UPDATE SET expires_at = ?2, size = iif(?4, size + ?3, ?3)`,
       groupId,
       expiresAt,
       size,
-      grow ? 1 : 0,
+      grow === null ? 0 : 1,
     );
   }
 
@@ -139,6 +144,7 @@ export class Queries {
   closeChord(groupId: string): void {
     this.#run("DELETE FROM chord WHERE group_id = ?", groupId);
     this.#run("DELETE FROM chord_part WHERE group_id = ?", groupId);
+    this.#run("DELETE FROM chord_growth WHERE group_id = ?", groupId);
   }
 
   /** Removes what has expired of the results after `seq`, looking at `limit` of them. */

@@ -40,4 +40,11 @@ export const backendSchema: readonly string[] = [
     PRIMARY KEY (group_id, task_id)
   ) STRICT;
   `,
+  `
+  CREATE TABLE chord_growth (
+    group_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (group_id, name)
+  ) STRICT;
+  `,
 ];
