@@ -170,7 +170,8 @@ export function planChordErrbacks(
   request: EndedTask,
   options: { readonly newId: () => string; readonly isInline: (signature: SignatureDict) => boolean },
 ): {
-  readonly inline: readonly SignatureDict[];
+  /** To be called in this process, each with the call that failed. */
+  readonly inline: readonly { readonly errback: SignatureDict; readonly failed: SignatureDict }[];
   readonly plans: readonly Plan[];
   readonly failed: readonly FailedTask[];
 } {
@@ -178,7 +179,9 @@ export function planChordErrbacks(
   const planned = endsOf(read).map((end) => {
     const id = endId(end) ?? request.id;
     const failed = { id, root_id: textOption(end.options, "root_id") ?? textOption(read.options, "root_id") ?? id };
-    return planErrbacks(failed, { errbacks: end.options.link_error }, options);
+    const { inline, plans } = planErrbacks(failed, { errbacks: end.options.link_error }, options);
+    const named = { ...end, options: { ...end.options, task_id: id, root_id: failed.root_id } };
+    return { inline: inline.map((errback) => ({ errback, failed: named })), plans };
   });
   return {
     inline: planned.flatMap((each) => each.inline),

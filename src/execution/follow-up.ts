@@ -2,21 +2,31 @@ import { randomUUID } from "node:crypto";
 import type { ChordPart, ResultBackend } from "../backend/backend.ts";
 import { joinChord } from "../backend/chord-join.ts";
 import type { ResultRecord } from "../backend/record.ts";
-import { failedChainIds, planChordBody, planChordErrbacks, planErrbacks, planSuccess } from "../canvas/follow-up.ts";
+import {
+  type EndedTask,
+  failedChainIds,
+  planChordBody,
+  planChordErrbacks,
+  planErrbacks,
+  planSuccess,
+} from "../canvas/follow-up.ts";
 import type { Plan } from "../canvas/plan.ts";
+import { signatureList } from "../canvas/signature.ts";
 import type { Settings } from "../config/settings.ts";
-import { OperationalError } from "../errors.ts";
+import { ChordError, OperationalError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { encodeError, type WireError } from "../protocol/exception.ts";
+import { encodeError, errorRepr, type WireError } from "../protocol/exception.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import type { TaskBody, TaskMessage } from "../protocol/task-message.ts";
 import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Task } from "../task/task.ts";
+import { blankRequest } from "./blank-request.ts";
 import { type Followers, sentAtOnce } from "./hand-over.ts";
 import type { Ready } from "./ready.ts";
 import type { Recorder } from "./record.ts";
+import { RunningTask } from "./task-context.ts";
 
 export interface FollowUpParts {
   readonly settings: Settings;
@@ -90,7 +100,12 @@ export class FollowUp {
   }
 
   /** One errback that throws does not keep the others from being called. */
-  async #callErrback(errback: SignatureDict, context: TaskContext, thrown: unknown, traceback: string): Promise<void> {
+  async #callErrback(
+    errback: SignatureDict,
+    context: TaskContext,
+    thrown: unknown,
+    traceback: string | null,
+  ): Promise<void> {
     try {
       const task = this.#parts.inlineErrback?.(errback);
       await task?.run(context, [context.request, thrown, traceback, ...errback.args]);
@@ -160,24 +175,87 @@ export class FollowUp {
     chord: SignatureDict,
     groupId: string,
     part: ChordPart,
-    headers: TaskMessage["headers"],
+    headers: EndedTask,
     followers: Followers,
   ): Promise<void> {
     const backend = await this.#parts.backend();
     if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
     const parts = await backend.addChordPart(groupId, part);
     if (parts === undefined) return;
+    await this.completeChord(chord, groupId, parts, headers, followers);
+  }
+
+  /** All parts are there: sends the body and forgets the chord, or fails it. */
+  async completeChord(
+    chord: SignatureDict,
+    groupId: string,
+    parts: readonly ChordPart[],
+    headers: EndedTask,
+    followers: Followers = sentAtOnce(this.#parts.sender),
+  ): Promise<void> {
     const joined = joinChord(parts);
-    if (joined.kind === "results") {
-      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })], followers);
-      await followers.fired(groupId, () => backend.closeChord(groupId));
+    if (joined.kind === "failed") {
+      await this.failChord(chord, groupId, joined.error, headers, followers);
       return;
     }
-    this.#parts.logger.error("Chord '%s' raised: %s", groupId, joined.error.message);
-    const error = encodeError(joined.error);
-    const { plans, failed } = planChordErrbacks(chord, headers, { newId: randomUUID, isInline: () => false });
-    for (const { taskId } of failed) await this.#recorder.foreign(taskId, "FAILURE", error, null);
+    try {
+      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })], followers);
+    } catch (problem) {
+      if (problem instanceof OperationalError) throw problem;
+      // Results that are too large together, a body that cannot be read: no other try would help.
+      const error = new ChordError(`Callback error: ${errorRepr(problem)}`);
+      await this.failChord(chord, groupId, error, headers, followers);
+      return;
+    }
+    await followers.fired(groupId, async () => (await this.#parts.backend()).closeChord(groupId));
+  }
+
+  /**
+   * The body will not be called: its result says why, its errbacks are called in its name, and a
+   * chord around it, or a chain behind it, fails with it (protocol 8.2).
+   */
+  async failChord(
+    chord: SignatureDict,
+    groupId: string,
+    thrown: ChordError,
+    headers: EndedTask,
+    followers: Followers = sentAtOnce(this.#parts.sender),
+  ): Promise<void> {
+    this.#parts.logger.error("Chord '%s' raised: %s", groupId, thrown.message);
+    const error = encodeError(thrown);
+    const isInline = (errback: SignatureDict): boolean => this.#parts.inlineErrback?.(errback) !== undefined;
+    const { plans, inline, failed } = planChordErrbacks(chord, headers, { newId: randomUUID, isInline });
+    for (const task of failed) await this.#recorder.foreign(task.taskId, "FAILURE", error, null);
     await this.#send(plans, followers);
+    for (const { errback, failed: body } of inline) {
+      await this.#callErrback(errback, this.#contextOf(body), thrown, null);
+    }
+    for (const task of failed) {
+      if (task.chord === null || task.groupId === null || task.groupId === groupId) continue;
+      const part: ChordPart = { taskId: task.taskId, index: task.groupIndex, state: "FAILURE", result: error };
+      await this.#countPart(task.chord, task.groupId, part, headers, followers);
+    }
+  }
+
+  /** What an errback sees of a call that was never made. */
+  #contextOf({ task, args, kwargs, options }: SignatureDict): TaskContext {
+    const request = blankRequest({
+      id: String(options.task_id ?? ""),
+      task,
+      args,
+      kwargs,
+      rootId: typeof options.root_id === "string" ? options.root_id : null,
+      group: typeof options.group_id === "string" ? options.group_id : null,
+      errbacks: signatureList(options.link_error),
+    });
+    return new RunningTask({
+      name: task,
+      task: {},
+      request: () => request,
+      logger: this.#parts.logger,
+      storeState: async () => undefined,
+      sendEvent: async () => undefined,
+    });
   }
 
   /** The run is left out of their context; the plan already says who their parent is. */

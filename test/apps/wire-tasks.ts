@@ -221,7 +221,7 @@ function workflowTasks(app: Tq) {
       return x;
     }),
     /** Where in a workflow it runs, and its stamps. */
-    place: app.task("wire.place", { bind: true }, (self, _before?: unknown) => {
+    place: app.task("wire.place", { bind: true }, (self, _before: unknown = null) => {
       const { id, rootId, parentId, group, groupIndex, stamps } = self.request;
       return { id, root_id: rootId, parent_id: parentId, group, group_index: groupIndex, stamps };
     }),

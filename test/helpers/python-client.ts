@@ -17,17 +17,29 @@ export interface PythonCall {
 
 /** A call that may be part of a canvas. */
 export interface PythonStep extends PythonCall {
-  /** Called with the result when it succeeds. */
-  readonly link?: readonly Composition[];
   /** Takes nothing from the step before it. */
   readonly immutable?: boolean;
 }
 
-export type Composition =
-  | PythonStep
-  | { readonly chain: readonly Composition[] }
-  | { readonly group: readonly Composition[] }
-  | { readonly chord: readonly Composition[]; readonly body: Composition };
+/** What may be said of any composition. */
+export interface CompositionTraits {
+  /** Called with the result when it succeeds. */
+  readonly link?: readonly Composition[];
+  /** Called when it fails. */
+  readonly link_error?: readonly Composition[];
+  readonly stamp?: Readonly<Record<string, unknown>>;
+}
+
+export type Composition = CompositionTraits &
+  (
+    | PythonStep
+    | { readonly chain: readonly Composition[] }
+    | { readonly group: readonly Composition[] }
+    | { readonly chord: readonly Composition[]; readonly body: Composition }
+    | { readonly map: string; readonly items: readonly unknown[] }
+    | { readonly starmap: string; readonly items: readonly (readonly unknown[])[] }
+    | { readonly chunks: string; readonly items: readonly (readonly unknown[])[]; readonly size: number }
+  );
 
 export type PythonOutcome =
   | { readonly kind: "success"; readonly value: unknown }

@@ -13,7 +13,7 @@ export interface Client extends AsyncDisposable {
   /** Waits up to `timeout` seconds (10) for all these results. */
   outcomes(ids: readonly string[], timeout?: number): Promise<Outcome[]>;
   /** Calls composed on the canvas; resolves with the id whose outcome is that of the whole. */
-  compose?(spec: Composition): Promise<string>;
+  compose(spec: Composition): Promise<string>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */
   watch(id: string): Promise<{ readonly outcome: Outcome; readonly states: readonly (readonly [string, unknown])[] }>;

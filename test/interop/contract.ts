@@ -300,9 +300,9 @@ export function interopContract(pairing: Pairing): void {
       });
     });
 
-    if (pairing.client === "Python") {
+    {
       const composed = async (spec: Composition): Promise<Outcome> => {
-        const id = (await client.compose?.(spec)) as string;
+        const id = (await client.compose(spec)) as string;
         const [outcome] = await client.outcomes([id], 15);
         return outcome as Outcome;
       };

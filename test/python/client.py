@@ -37,15 +37,31 @@ def send(call):
 
 def build(spec):
     """A signature of a call, or of calls composed: {"chain": […]}, {"group": […]}, {"chord": […], "body": …}."""
+    signature = compose_parts(spec)
+    for one in spec.get("link", []):
+        signature.link(build(one))
+    for one in spec.get("link_error", []):
+        signature.link_error(build(one))
+    if "stamp" in spec:
+        signature.stamp(**spec["stamp"])
+    return signature
+
+
+def compose_parts(spec):
     if "chain" in spec:
         return chain(*map(build, spec["chain"]))
     if "group" in spec:
         return group(*map(build, spec["group"]))
     if "chord" in spec:
         return chord([build(one) for one in spec["chord"]], build(spec["body"]))
+    if "map" in spec:
+        return app.tasks[spec["map"]].map(spec["items"])
+    if "starmap" in spec:
+        return app.tasks[spec["starmap"]].starmap(spec["items"])
+    if "chunks" in spec:
+        return app.tasks[spec["chunks"]].chunks(spec["items"], spec["size"]).group()
     name, args, kwargs, options = prepare(spec)
-    links = [build(one) for one in spec.get("link", [])]
-    return app.signature(name, args, kwargs, immutable=spec.get("immutable", False), link=links or None, **options)
+    return app.signature(name, args, kwargs, immutable=spec.get("immutable", False), **options)
 
 
 def compose(spec):
@@ -72,8 +88,8 @@ def outcome(task_id, timeout, on_message=None):
             "type": type(error).__name__,
             "message": str(error),
             "args": tag(error.args),
-            "state": result.state,
-            "traceback": str(result.traceback or ""),
+            "state": getattr(result, "state", ""),
+            "traceback": str(getattr(result, "traceback", None) or ""),
         }
 
 

@@ -1,0 +1,42 @@
+import type { TaskRequest } from "../task/context.ts";
+
+/** The request of a call no message was sent for: what is not given says nothing. */
+export function blankRequest(given: Partial<TaskRequest> & Pick<TaskRequest, "task">): TaskRequest {
+  return {
+    id: "",
+    args: [],
+    kwargs: {},
+    retries: 0,
+    isEager: false,
+    calledDirectly: true,
+    eta: null,
+    expires: null,
+    hostname: null,
+    origin: null,
+    deliveryInfo: null,
+    replyTo: null,
+    correlationId: null,
+    timelimit: [null, null],
+    callbacks: null,
+    errbacks: null,
+    chain: null,
+    chord: null,
+    rootId: null,
+    parentId: null,
+    group: null,
+    groupIndex: null,
+    shadow: null,
+    ignoreResult: false,
+    replacedTaskNesting: 0,
+    stamps: {},
+    stampedHeaders: null,
+    headers: {},
+    children: [],
+    properties: {},
+    lang: "js",
+    argsrepr: "",
+    kwargsrepr: "",
+    utc: true,
+    ...given,
+  };
+}

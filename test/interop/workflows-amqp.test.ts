@@ -1,0 +1,3 @@
+import { workflowsOver } from "./workflow-pairings.ts";
+
+workflowsOver("amqp", [["Python", "Python and tq"]]);

@@ -1,0 +1,7 @@
+import { workflowsOver } from "./workflow-pairings.ts";
+
+workflowsOver("redis", [
+  ["Python", "tq"],
+  ["tq", "Python"],
+  ["tq", "Python and tq"],
+]);
