@@ -65,6 +65,7 @@ import { type PeriodicOptions, periodicEntry } from "./periodic.ts";
 import { AsyncResult } from "./result.ts";
 import type { ErrorRegistry, ResultHandle, ResultSource } from "./result-handle.ts";
 import { type GroupResult, ResultSet } from "./result-set.ts";
+import { WorkerServices } from "./services.ts";
 import type { Signature } from "./signature.ts";
 import type { ApplyOptions, TaskDefinition, TaskHandle } from "./task-handle.ts";
 import type { StaticMethodDecorator, TaskMaker } from "./task-maker.ts";
@@ -99,6 +100,8 @@ export class Tq implements AsyncDisposable {
   readonly taskCls: new () => BaseTask;
   readonly tasks = new TaskRegistry();
   readonly signals = new Signals();
+  /** Parts that workers of this app run beside their own. */
+  readonly services = new WorkerServices();
   /** Orders this process's events among those of others. */
   readonly clock = new LamportClock();
   /** Sending and watching monitoring events. */

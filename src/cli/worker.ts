@@ -1,6 +1,5 @@
 import { MessageChannel } from "node:worker_threads";
-import type { Command } from "commander";
-import { ImproperlyConfigured } from "../errors.ts";
+import { type Command, InvalidArgumentError } from "commander";
 import { logLevelNames } from "../log.ts";
 import { endWithStandIn, restartProcess } from "../system/restart.ts";
 import { version } from "../version.ts";
@@ -18,7 +17,7 @@ const queueGroup = "Queue Options";
 const features = "Features";
 const beatGroup = "Embedded Beat Options";
 
-const pools = ["prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"] as const;
+const pools = ["prefork", "eventlet", "gevent", "solo", "processes", "threads", "async", "custom"] as const;
 
 /** The options of `tq worker`. */
 export const workerOptionSpecs = {
@@ -42,6 +41,13 @@ export const workerOptionSpecs = {
     group: workerGroup,
     help: "Logging level.",
     parse: oneOf(logLevelNames),
+  },
+  logFormat: {
+    flags: ["--log-format"],
+    metavar: "[text|json]",
+    group: workerGroup,
+    help: "Form of the log: text lines as workerLogFormat says, or one JSON document per line.",
+    parse: oneOf(["text", "json"]),
   },
   optimization: {
     flags: ["-O", "--optimization"],
@@ -75,6 +81,13 @@ export const workerOptionSpecs = {
     group: poolGroup,
     help: "Pool implementation.",
     parse: oneOf(pools),
+  },
+  async: {
+    flags: ["--async"],
+    metavar: "N",
+    group: poolGroup,
+    help: "Asynchronous tasks each child or thread runs at once: -c 4 --async 50 makes 200 slots.",
+    parse: integer(1),
   },
   taskEvents: {
     flags: ["-E", "--task-events", "--events"],
@@ -155,7 +168,13 @@ export const workerOptionSpecs = {
   withoutMingle: { flags: ["--without-mingle"], group: features },
   withoutHeartbeat: { flags: ["--without-heartbeat"], group: features },
   heartbeatInterval: { flags: ["--heartbeat-interval"], metavar: "INTEGER", group: features, parse: integer(1) },
-  autoscale: { flags: ["--autoscale"], metavar: "<MIN WORKERS>, <MAX WORKERS>", group: features },
+  autoscale: {
+    flags: ["--autoscale"],
+    metavar: "<MIN WORKERS>, <MAX WORKERS>",
+    group: features,
+    help: "Grow and shrink the pool with what there is to do, between these sizes.",
+    parse: autoscaleBounds,
+  },
   beat: { flags: ["-B", "--beat"], group: beatGroup },
   scheduleFilename: { flags: ["-s", "--schedule-filename", "--schedule"], metavar: "TEXT", group: beatGroup },
   scheduler: { flags: ["--scheduler"], metavar: "TEXT", group: beatGroup },
@@ -184,10 +203,13 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
   async run(command, session) {
     const values = optionsFor(command, workerOptionSpecs, session);
     const extra = parseConfigArguments(command.args, "worker");
-    refuseMissing(values);
     noticeMissing(values, session.output);
     const { hostname } = values;
-    const flags = { ...extra, ...(session.globals.noColor ? { workerLogColor: false } : {}) };
+    const flags = {
+      ...extra,
+      ...(session.globals.noColor ? { workerLogColor: false } : {}),
+      ...(values.logFormat === "json" ? { workerLogFormat: "json" } : {}),
+    };
     return await runDaemon(
       { session, command: "worker", values, hostname, flags },
       async ({ app, spec, overrides }, { logfile, pidfile }, supervision) => {
@@ -220,7 +242,7 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
     optimization,
     pool,
     detach: _detach,
-    autoscale: _autoscale,
+    logFormat: _logFormat,
     scheduler: _scheduler,
     uid: _uid,
     gid: _gid,
@@ -238,23 +260,6 @@ function workerOptions(values: Values, quiet: boolean | undefined): WorkerOption
   };
 }
 
-/** What cannot be left out without doing something else than was asked for. */
-function refuseMissing(values: Values): void {
-  const refusals: readonly (readonly [given: boolean, flag: string, instead: string])[] = [
-    [values.autoscale !== undefined, "--autoscale", "give the number of processes with --concurrency"],
-  ];
-  for (const [given, flag, instead] of refusals) {
-    if (given) throw new ImproperlyConfigured(`${flag} is not there yet in tq ${version}: ${instead}.`);
-  }
-  const { pool } = values;
-  if (pool !== undefined && !["prefork", "processes", "solo"].includes(pool)) {
-    const instead = pool === "eventlet" || pool === "gevent" ? " Asynchronous tasks need no special pool in Node." : "";
-    throw new ImproperlyConfigured(
-      `the pool ${pool} is not there ${pool === "threads" ? "yet " : ""}in tq ${version}: use -P prefork or -P solo.${instead}`,
-    );
-  }
-}
-
 /** What is left out without harm is said once. */
 function noticeMissing(values: Values, output: Output): void {
   const given: Readonly<Record<string, boolean>> = {
@@ -263,6 +268,14 @@ function noticeMissing(values: Values, output: Output): void {
   for (const [flag, isGiven] of Object.entries(given)) {
     if (isGiven) output.notice(`${flag} has no effect yet in tq ${version}.`);
   }
+}
+
+/** `10,3` or `3,10`: at most ten, at least three; one number is the most. */
+function autoscaleBounds(text: string): { readonly max: number; readonly min: number } {
+  const numbers = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
+  const [max = 0, min = 0] = numbers.sort((a, b) => b - a);
+  if (numbers.length <= 2 && numbers.every(Number.isInteger) && max > 0) return { max, min };
+  throw new InvalidArgumentError("Expected two comma separated integers or one integer, such as 10,3.");
 }
 
 /** The usage line shows the trailing settings; a list of one argument would only take room. */

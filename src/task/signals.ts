@@ -1,3 +1,4 @@
+import type { Logger } from "../log.ts";
 import type { TaskHeaders } from "../protocol/task-message.ts";
 import type { TaskRequest } from "./context.ts";
 
@@ -49,6 +50,26 @@ export interface SignalMap {
   };
   taskUnknown: { readonly task: string; readonly id: string };
   taskRejected: { readonly id: string | null; readonly reason: string };
+  /** First of all: options may still be read, and settings of this node changed (`conf.update`). */
+  celerydInit: {
+    readonly hostname: string;
+    readonly instance: WorkerInstance;
+    readonly conf: { update(settings: Readonly<Record<string, unknown>>): unknown };
+    readonly options: Readonly<Record<string, unknown>>;
+  };
+  /** The worker is put together and about to start. */
+  celerydAfterSetup: {
+    readonly hostname: string;
+    readonly instance: WorkerInstance;
+    readonly conf: { update(settings: Readonly<Record<string, unknown>>): unknown };
+  };
+  /**
+   * With a listener, tq sets up no log: `use` takes the one to write to, any with the methods of
+   * pino. To be called before the listener first waits.
+   */
+  setupLogging: LoggingDetails & { readonly use: (logger: Logger) => void };
+  afterSetupLogger: LoggingDetails & { readonly logger: Logger };
+  afterSetupTaskLogger: LoggingDetails & { readonly logger: Logger };
   workerInit: { readonly hostname: string };
   workerReady: { readonly hostname: string };
   /** `sig` is the signal that asked for it, or null. Sent for each step down. */
@@ -67,6 +88,22 @@ export interface SignalMap {
   workerBeforeCreateProcess: { readonly hostname: string; readonly index: number; readonly name: string };
   workerProcessInit: { readonly hostname: string };
   workerProcessShutdown: { readonly hostname: string; readonly pid: number; readonly exitCode: number };
+}
+
+/** The worker, as its signals show it. */
+export interface WorkerInstance {
+  readonly hostname: string;
+  shutdown(how?: "warm" | "cold", exitCode?: number): void;
+}
+
+/** How the log is, or would be, set up. */
+export interface LoggingDetails {
+  readonly loglevel: string;
+  /** Null is standard error. */
+  readonly logfile: string | null;
+  readonly format: string | null;
+  /** Null is: when it goes to a terminal. */
+  readonly colorize: boolean | null;
 }
 
 type Listener<K extends keyof SignalMap> = (details: SignalMap[K]) => void | Promise<void>;

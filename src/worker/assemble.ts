@@ -13,6 +13,7 @@ import { expandNodename } from "../protocol/nodename.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
 import type { Service } from "../util/service.ts";
+import { Autoscaler } from "./autoscaler.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { createControl } from "./control/create.ts";
@@ -36,6 +37,7 @@ import { Revokes, revokeLimits } from "./revokes.ts";
 import type { WorkerState } from "./state.ts";
 import { StateFile } from "./state-file.ts";
 import { allWatchers, TaskEvents } from "./task-events.ts";
+import { TimeLimits } from "./time-limits.ts";
 
 /** What every part of a worker may know of it. */
 export interface WorkerContext {
@@ -130,7 +132,8 @@ export function assemble(
     ? null
     : new Heartbeat({ dispatcher, state, interval: options.heartbeatInterval ?? 2 });
   const prefetch = (): PrefetchInput => ({
-    slots: pool.size,
+    // Autoscaled, as many as the largest pool has: it grows by what it sees waiting.
+    slots: autoscaler ? autoscaler.max * slotsOf(pool, options) : pool.size,
     multiplier: options.prefetchMultiplier ?? settings.workerPrefetchMultiplier,
     disabled: options.disablePrefetch ?? settings.workerDisablePrefetch,
   });
@@ -149,7 +152,11 @@ export function assemble(
     pool,
     state,
     hostname,
-    limits: { timeLimit: options.timeLimit ?? null, softTimeLimit: options.softTimeLimit ?? null },
+    limits: new TimeLimits({
+      changed: state.timeLimits,
+      flags: { hard: options.timeLimit ?? null, soft: options.softTimeLimit ?? null },
+      settings: { hard: settings.taskTimeLimit, soft: settings.taskSoftTimeLimit },
+    }),
     results,
     handOvers: canHandOver(broker) && sharesStore(settings) ? new HandOvers({ broker, backend, cold }) : null,
     interrupted,
@@ -177,8 +184,10 @@ export function assemble(
     events,
     mostHeld: () => Math.min(waitingRoom(prefetch()), settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY),
     reserve: (request) => {
-      if (ladder.phase === "running") rateLimits.admit(request);
-      else void giveBack([request.delivery]);
+      if (ladder.phase === "running") {
+        rateLimits.admit(request);
+        autoscaler?.look();
+      } else void giveBack([request.delivery]);
     },
     onSettleError,
   });
@@ -196,6 +205,19 @@ export function assemble(
     },
     logger,
   });
+  const autoscaler =
+    options.autoscale === undefined
+      ? null
+      : new Autoscaler({
+          ...options.autoscale,
+          pool,
+          slots: options.async ?? 1,
+          keepalive: Number(process.env.TQ_AUTOSCALE_KEEPALIVE ?? process.env.AUTOSCALE_KEEPALIVE ?? 30),
+          load: () => state.reserved.size + state.active.size,
+          onGrown: () => dispatch.poolGrown(),
+          onMax: () => consumer.adjustPrefetch(),
+          logger,
+        });
   const giveBack = (deliveries: readonly Delivery[]): Promise<void> =>
     consumer
       .giveBack(deliveries)
@@ -229,7 +251,11 @@ export function assemble(
       events: dispatcher,
       memory: new MemorySamples(),
       shutdown: () => context.shutdown("warm", 0),
-      autoscaler: null,
+      autoscaler,
+      onResized: () => {
+        consumer.adjustPrefetch();
+        dispatch.poolGrown();
+      },
       rateLimits,
       elect: gossip === null ? null : (id, topic, action) => gossip.election(id, topic, action),
     },
@@ -316,6 +342,7 @@ export function assemble(
         await giveBack(waiting);
       },
     },
+    ...(autoscaler === null ? [] : [autoscaler]),
   ];
   return {
     services,
@@ -332,6 +359,10 @@ export function assemble(
     gossip,
   };
 }
+
+/** Jobs one child takes. */
+const slotsOf = (pool: Pool, options: WorkerOptions): number =>
+  pool.width > 0 ? pool.size / pool.width : (options.async ?? 1);
 
 /** Where nodes listen to each other, as in Celery: one process rarely has neighbours in a file. */
 const gossipTransports: ReadonlySet<string> = new Set(["amqp", "redis"]);

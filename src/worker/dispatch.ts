@@ -11,12 +11,13 @@ import type { Revocation } from "./revocation.ts";
 import { settle } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
 import type { TaskWatcher } from "./task-events.ts";
+import type { TimeLimits } from "./time-limits.ts";
 
 export interface DispatchParts {
   readonly pool: Pool;
   readonly state: WorkerState;
   readonly hostname: string;
-  readonly limits: { readonly timeLimit: number | null; readonly softTimeLimit: number | null };
+  readonly limits: TimeLimits;
   readonly results: ResultKeeper;
   /** Where messages and results are in one store: ends tasks in one step. */
   readonly handOvers: HandOvers | null;
@@ -104,6 +105,11 @@ export class Dispatch {
     }
   }
 
+  /** The pool takes more than before: what waits may begin. */
+  poolGrown(): void {
+    this.#next();
+  }
+
   /** Resolves when every result is stored and every message settled. */
   settled(): Promise<void> {
     return new Promise((resolve) => {
@@ -129,20 +135,17 @@ export class Dispatch {
   }
 
   #job(request: Request): Job {
-    const { limits, hostname, state } = this.#parts;
+    const { limits, hostname } = this.#parts;
     const { delivery, message, policy } = request;
-    const [hard, soft] = message.headers.timelimit;
-    const changed = state.timeLimits.get(request.task.name);
-    const ofTask = changed ?? { hard: policy.timeLimit, soft: policy.softTimeLimit };
+    const { hard, soft } = limits.ofMessage(message, policy);
     return {
       message,
       address: delivery.address,
       queue: delivery.queue,
       redelivered: delivery.redelivered,
       hostname,
-      // As in Celery, a limit of 0 is none.
-      timeLimit: hard || ofTask.hard || limits.timeLimit || null,
-      softTimeLimit: soft || ofTask.soft || limits.softTimeLimit || null,
+      timeLimit: hard,
+      softTimeLimit: soft,
     };
   }
 

@@ -12,6 +12,8 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** Asynchronous tasks each child or thread runs at once; default 1. */
   readonly async?: number;
+  /** The pool grows and shrinks between these with what there is to do. */
+  readonly autoscale?: { readonly max: number; readonly min: number };
   readonly pool?: string;
   /** `-Q`. */
   readonly queues?: readonly string[];

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { hostname as hostOfThisMachine } from "node:os";
 import type { Tq } from "../app/app.ts";
+import type { ServiceHost } from "../app/services.ts";
 import type { Broker, Queue } from "../broker/broker.ts";
 import type { Settings } from "../config/settings.ts";
 import { SecurityError } from "../errors.ts";
 import type { RootLogger } from "../log.ts";
-import { createLogger } from "../log-writer.ts";
 import type { Pool } from "../pool/pool.ts";
 import { expandNodename, nodename } from "../protocol/nodename.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
@@ -20,11 +20,13 @@ import { takeSupervision } from "../system/supervision.ts";
 import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
-import { banner } from "./banner.ts";
+import { type BannerFacts, banner } from "./banner.ts";
 import { createPool } from "./create-pool.ts";
+import { placeServices } from "./custom-services.ts";
 import { embeddedBeat } from "./embedded-beat.ts";
 import { Ladder } from "./ladder.ts";
 import { endWithSupervisor } from "./leash.ts";
+import { setUpLogging } from "./logging.ts";
 import { createMetrics } from "./metrics.ts";
 import type { WorkerOptions } from "./options.ts";
 import type { StopSignal } from "./shutdown.ts";
@@ -55,7 +57,7 @@ export class Worker {
     if (options.overrides) app.conf.setFlags(options.overrides);
     this.#settings = app.conf.settings;
     this.hostname = nodename(options.hostname, hostOfThisMachine());
-    this.#logger = createLogger({
+    const logging = {
       level: options.loglevel ?? "WARNING",
       ...(options.logfile
         ? { destination: expandNodename(options.logfile, { nodename: this.hostname, pid: process.pid }) }
@@ -63,7 +65,8 @@ export class Worker {
       color: this.#settings.workerLogColor,
       format: this.#settings.workerLogFormat,
       taskFormat: this.#settings.workerTaskLogFormat,
-    });
+    };
+    this.#logger = setUpLogging(logging, app.signals);
     this.#ladder = this.#createLadder();
     this.#ended = new Promise((resolve) => {
       this.#ladder.stopping.addEventListener("abort", () => resolve(), { once: true });
@@ -161,11 +164,14 @@ export class Worker {
     const manager = takeServiceManager(process.env, this.#logger);
     const superuser = judgeSuperuser(processIds(), normalizeAccept(this.#settings.acceptContent), process.env);
     if (superuser.kind === "refuse") throw new SecurityError(superuser.text);
+    const { hostname } = this;
+    await app.signals.send("celerydInit", { hostname, instance: this, conf: app.conf, options: { ...options } });
     await app.loadModules(options.include, options.cwd);
     // Options are completed when first asked for: a mistake in them is told now, not by the first message.
     for (const task of app.tasks) void task.options;
     const queues = this.#selectQueues();
-    const concurrency = options.concurrency ?? this.#settings.workerConcurrency ?? cpuCount();
+    const { autoscale } = options;
+    const concurrency = autoscale?.min ?? options.concurrency ?? this.#settings.workerConcurrency ?? cpuCount();
     const broker = await app.createBroker("read", this.#logger);
     const pool = await createPool({
       app,
@@ -203,11 +209,12 @@ export class Worker {
       : undefined;
     this.#services = [
       ...(manager ? [watchdogService(manager)] : []),
-      ...assembly.services,
+      ...placeServices(assembly.services, app.services, this.#host(pool)),
       ...(beat ? [beat] : []),
       ...(manager ? [readinessService(manager, this.hostname)] : []),
     ];
-    if (!options.quiet) this.#printBanner(broker, queues, pool, concurrency);
+    await app.signals.send("celerydAfterSetup", { hostname: this.hostname, instance: this, conf: app.conf });
+    if (!options.quiet) this.#printBanner(broker, queues, pool, autoscale ?? concurrency);
     const { warnings, notices } = app.conf.resolution;
     for (const notice of [...warnings, ...notices, ...(superuser.kind === "warn" ? [superuser.text] : [])])
       this.#logger.warn("%s", notice);
@@ -220,6 +227,23 @@ export class Worker {
     this.#logger.info("%s ready.", this.hostname);
     setProcessTitle(workerTitle(this.hostname, "MainProcess", { activity: "active", argv: process.argv.slice(2) }));
     await app.signals.send("workerReady", { hostname: this.hostname });
+  }
+
+  /** The worker as its users' services see it. */
+  #host(pool: Pool): ServiceHost {
+    const { state } = this;
+    return {
+      hostname: this.hostname,
+      logger: this.#logger,
+      counts: () => ({
+        active: state.active.size,
+        reserved: state.reserved.size,
+        scheduled: state.scheduled.size,
+        processed: state.processed,
+      }),
+      pool: () => pool.stats(),
+      shutdown: (how, exitCode) => this.shutdown(how, exitCode),
+    };
   }
 
   #selectQueues(): readonly Queue[] {
@@ -240,7 +264,7 @@ export class Worker {
     this.#logger.warn("purge: Erased %d %s from the queue.", count, count === 1 ? "message" : "messages");
   }
 
-  #printBanner(broker: Broker, queues: readonly Queue[], pool: Pool, concurrency: number): void {
+  #printBanner(broker: Broker, queues: readonly Queue[], pool: Pool, concurrency: BannerFacts["concurrency"]): void {
     const text = banner({
       hostname: this.hostname,
       version: `${version} (${codename})`,

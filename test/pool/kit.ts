@@ -26,6 +26,7 @@ export async function poolMaker(): Promise<
   return {
     async make(options, spec = actions) {
       const lines: string[] = [];
+      app.conf.setFlags(options.overrides ?? {});
       const fatal: Error[] = [];
       const logger = listeningLogger(lines) as unknown as PoolRequest["logger"];
       const pool = await createPool({

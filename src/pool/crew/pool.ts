@@ -204,9 +204,10 @@ export class CrewPool implements Pool {
   /** Jobs a member can be given now. */
   #room(slot: Slot): number {
     if (slot.state !== "ready" || slot.spare || slot.stuck) return 0;
-    const { batch, limits } = this.#options;
-    const served = limits.maxTasks ? limits.maxTasks - slot.tasks : batch;
-    return Math.min(batch, served) - slot.occupied;
+    const { batch, slots, limits } = this.#options;
+    const most = slot.slow ? slots : batch;
+    const served = limits.maxTasks ? limits.maxTasks - slot.tasks : most;
+    return Math.min(most, served) - slot.occupied;
   }
 
   /** Hands a job to the member with the least in hand, or lets it wait for the first free one. */
@@ -224,7 +225,7 @@ export class CrewPool implements Pool {
   #give(slot: Slot, entry: Entry): void {
     slot.entries.set(entry.seq, entry);
     slot.member.give(entry.seq, entry.job);
-    if (this.#watch === undefined && this.#batches) this.#watch = setTimeout(() => this.#look(), stuckMs);
+    if (this.#batches) this.#keepWatch();
   }
 
   #refill(slot: Slot): void {
@@ -239,6 +240,11 @@ export class CrewPool implements Pool {
     return this.#options.batch > 1;
   }
 
+  /** One look at a time: the next one sees what moved since the last. */
+  #keepWatch(): void {
+    this.#watch ??= setTimeout(() => this.#look(), stuckMs);
+  }
+
   /** Takes back what waits behind a long task. Goes on for as long as anything waits in a member. */
   #look(): void {
     this.#watch = undefined;
@@ -249,13 +255,15 @@ export class CrewPool implements Pool {
       const waits = slot.hasBacklog;
       backlog ||= waits;
       if (slot.progress === slot.seenProgress && waits) {
-        slot.stuck = true;
         back.push(...this.#takeBack(slot));
+        // With nothing left it is only slow: it gets one thing after another until it moves.
+        slot.stuck = slot.entries.size > 0;
+        slot.slow = !slot.stuck;
       }
       slot.seenProgress = slot.progress;
     }
     if (back.length > 0) this.#giveAgain(back);
-    if (backlog) this.#watch = setTimeout(() => this.#look(), stuckMs);
+    if (backlog) this.#keepWatch();
   }
 
   /** Out of a member's hands: what it has not begun, in the order in which it was given. */
@@ -394,11 +402,16 @@ export class CrewPool implements Pool {
     if (back.length > 0) this.#giveAgain(back);
   }
 
+  #moved(slot: Slot): void {
+    slot.progress += 1;
+    slot.stuck = false;
+    slot.slow = false;
+  }
+
   // ── what members tell ──────────────────────────────────────────────────────
 
   #onAccepted(slot: Slot, seq: number): void {
-    slot.progress += 1;
-    slot.stuck = false;
+    this.#moved(slot);
     const entry = slot.entries.get(seq);
     if (!entry) return;
     entry.accepted = true;
@@ -416,8 +429,7 @@ export class CrewPool implements Pool {
   }
 
   #onDone(slot: Slot, seq: number, outcome: Completed): void {
-    slot.progress += 1;
-    slot.stuck = false;
+    this.#moved(slot);
     slot.tasks += 1;
     const entry = slot.entries.get(seq);
     slot.entries.delete(seq);

@@ -45,6 +45,8 @@ export class Slot {
   seenProgress = -1;
   /** Something long runs in it: it is given nothing until something in it moves. */
   stuck = false;
+  /** Has begun nothing of what it was given for a while: it is given no more than it can begin at once. */
+  slow = false;
   /** Killed for the sake of one run; the others in it have done nothing wrong. */
   sacrificed = false;
   aliveTimer: NodeJS.Timeout | undefined;

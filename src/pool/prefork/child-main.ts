@@ -34,7 +34,11 @@ class ChildMain {
 
   async start(): Promise<void> {
     const frames = new ToChildReader((frame) => this.#onFrame(frame));
-    this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
+    this.#channel.on("data", (chunk: Buffer) => {
+      frames.push(chunk);
+      // All of them first: what was taken back meanwhile is passed over in one step.
+      if (this.#runner) this.#next();
+    });
     this.#channel.on("close", () => process.exit(0));
     this.#channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
@@ -73,7 +77,8 @@ class ChildMain {
   #onFrame(frame: ToChild): void {
     switch (frame.kind) {
       case "exit":
-        return this.#leave();
+        this.#leaving = true;
+        return;
       case "abandon": {
         const abandoned = this.#runner?.abandon(frame.seq, frame.reason) ?? false;
         this.#send({ kind: "abandoned", seq: frame.seq, ended: !abandoned });
@@ -81,7 +86,6 @@ class ChildMain {
       }
       case "run":
         this.#waiting.push(frame);
-        if (this.#running < this.#birth.slots && this.#runner) this.#next();
     }
   }
 
@@ -129,11 +133,6 @@ class ChildMain {
     if (this.#outgoing === "") return;
     this.#channel.write(this.#outgoing);
     this.#outgoing = "";
-  }
-
-  #leave(): void {
-    this.#leaving = true;
-    if (this.#running === 0) this.#exit();
   }
 
   #exit(): void {

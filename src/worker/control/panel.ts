@@ -34,6 +34,8 @@ export interface Panel extends ControlPanel {
   readonly shutdown: () => void;
   /** Null unless started with `--autoscale`. */
   readonly autoscaler: Autoscale | null;
+  /** The pool has another size: how much is fetched, and what may begin, follow it. */
+  readonly onResized: () => void;
   readonly rateLimits: RateLimits;
   /** Stands for an election; null without gossip. */
   readonly elect: ((id: string, topic: string, action: unknown) => void) | null;

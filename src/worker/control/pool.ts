@@ -62,18 +62,15 @@ export const poolCommands: readonly WorkerCommand[] = [
 ];
 
 /** The reply does not wait for children to come and go; what is fetched ahead follows their number. */
-async function resize({ pool, consumer, logger }: Panel, by: number): Promise<void> {
-  const size = pool.size + by;
-  if (size < 1) throw new ValueError(`Can't shrink pool. It has ${pool.size}, and one has to stay`);
+async function resize({ pool, onResized, logger }: Panel, by: number): Promise<void> {
+  const size = pool.width + by;
+  if (size < 1) throw new ValueError(`Can't shrink pool. It has ${pool.width}, and one has to stay`);
   if (size > mostChildren) throw new ValueError(`Can't grow pool beyond ${mostChildren}`);
   const resized = pool.resize(size);
-  resized.then(
-    () => consumer.adjustPrefetch(),
-    (error: unknown) => logger.error({ err: error }, "the pool could not be resized"),
-  );
+  resized.then(onResized, (error: unknown) => logger.error({ err: error }, "the pool could not be resized"));
   // A pool that cannot change says so at once.
   await Promise.race([resized, Promise.resolve()]);
-  consumer.adjustPrefetch();
+  onResized();
 }
 
 function readCount(given: unknown, name: string): number {
