@@ -139,15 +139,6 @@ describe("a command line that cannot be understood ends with code 2 and says why
     const { code, stdout, stderr } = await tq(args);
     expect({ code, stdout, stderr: stderr.replaceAll(cwd, "CWD") }).toEqual({ code: 2, stdout: "", stderr: said });
   });
-
-  test.each([["--pool", ["gevent"], "the pool gevent is not there in"]])(
-    "worker %s %j, which is not there yet",
-    async (flag, values, said) => {
-      const { code, stderr } = await tq(["worker", flag, ...values]);
-      expect(code).toBe(2);
-      expect(stderr).toContain(said);
-    },
-  );
 });
 
 test("arguments that are not JSON are refused, with what is wrong with them", async () => {
