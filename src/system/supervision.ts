@@ -31,7 +31,7 @@ export interface Supervision {
   stopping(): void;
   /** Why it will not come up. */
   failed(message: string): void;
-  /** Calls back once, when this process is to end with its starter and that is gone. */
+  /** Calls back when this process is to end with its starter and that is gone; the last one given is called, once. */
   onLost(listener: () => void): void;
 }
 
@@ -42,12 +42,18 @@ export function takeSupervision(env: NodeJS.ProcessEnv): Supervision {
   if (terms === undefined) return unsupervised;
   const socket = new Socket({ fd: terms.fd, readable: true, writable: true });
   let listener: (() => void) | undefined;
-  let gone = false;
+  let isGone = false;
+  let isTold = false;
+  const tellLost = (): void => {
+    if (!isGone || !terms.bound || isTold || listener === undefined) return;
+    isTold = true;
+    listener();
+  };
   socket.on("error", () => undefined); // the starter has gone; `close` follows
   socket.on("end", () => socket.destroy());
   socket.on("close", () => {
-    gone = true;
-    if (terms.bound) listener?.();
+    isGone = true;
+    tellLost();
   });
   socket.resume();
   socket.unref();
@@ -61,7 +67,7 @@ export function takeSupervision(env: NodeJS.ProcessEnv): Supervision {
     failed: (message) => tell(`STATUS=${message.replaceAll("\n", "\\n")}`),
     onLost(callback) {
       listener = callback;
-      if (gone && terms.bound) callback();
+      tellLost();
     },
   };
 }

@@ -16,18 +16,25 @@ export function endWithSupervisor(
   logger: Logger,
 ): Disposable {
   const timers: NodeJS.Timeout[] = [];
+  const later = (seconds: number, step: () => void): void => {
+    timers.push(setTimeout(step, seconds * 1000).unref());
+  };
+  const kill = (signal: NodeJS.Signals) => () => void process.kill(process.pid, signal);
   supervision.onLost(() => {
     logger.error("The supervisor is gone: stopping.");
     worker.shutdown("warm", 1);
-    timers.push(
-      setTimeout(() => worker.shutdown("cold", 1), coldAfter * 1000),
-      setTimeout(() => process.kill(process.pid, "SIGKILL"), killAfter * 1000),
-    );
-    for (const timer of timers) timer.unref();
+    later(coldAfter, () => worker.shutdown("cold", 1));
+    later(killAfter, kill("SIGKILL"));
   });
   return {
     [Symbol.dispose]() {
-      for (const timer of timers) clearTimeout(timer);
+      for (const timer of timers.splice(0)) clearTimeout(timer);
+      // After HUP this process may stand in for the new one: what it is sent, that one gets.
+      supervision.onLost(() => {
+        kill("SIGTERM")();
+        later(coldAfter, kill("SIGQUIT"));
+        later(killAfter, kill("SIGKILL"));
+      });
     },
   };
 }

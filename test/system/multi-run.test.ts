@@ -78,7 +78,7 @@ test("what runs too long when the supervisor stops is given up, and what a kille
     "run",
     "w1",
     "-c",
-    "1",
+    "2",
     "-l",
     "INFO",
     "--timeout=0.5",
@@ -88,12 +88,11 @@ test("what runs too long when the supervisor stops is given up, and what a kille
   await until(() => readyTimes(run.lines, "w1") === 1, { timeout: 20 });
   // A task that holds its process cannot hear that its node is gone.
   await stage.app.sendTask("acts.hang", [], { timeLimit: 600 });
-  const [child] = await until(() => {
-    const children = childrenOf(pidOf(run.lines, "w1"));
-    return run.output.includes("acts.hang") && children.length > 0 && children;
-  });
-  process.kill(pidOf(run.lines, "w1"), "SIGKILL");
-  await until(() => !isAlive(child as number), { message: "the orphan to be gone" });
+  const node = pidOf(run.lines, "w1");
+  const children = await until(() => run.output.includes("acts.hang") && childrenOf(node));
+  expect(children).toHaveLength(2);
+  process.kill(node, "SIGKILL");
+  await until(() => !children.some(isAlive), { message: "the orphans to be gone" });
   await until(() => readyTimes(run.lines, "w1") === 2, { timeout: 20 });
 
   await stage.app.sendTask("acts.slowLate", [stage.file("marks"), "a", 60]);
