@@ -186,4 +186,24 @@ describe("an app's hooks", () => {
     expect(linesOf(scene.file)).toContainEqual(expect.stringMatching(/^log info .*ready\./));
     expect(scene.worker.output).not.toContain("MainProcess] ");
   });
+
+  test("may answer over HTTP how the worker is, as the example does", async () => {
+    await using scene = await stage(["-c", "1"], {
+      app: join("..", "..", "examples", "service", "app.ts"),
+      env: { HEALTH_PORT: "0" },
+    });
+    const { worker } = scene;
+    const line = await worker.printed(/health is told on port \d+/);
+    const url = `http://127.0.0.1:${/port (\d+)/.exec(line)?.[1]}`;
+    expect(await (await fetch(url)).json()).toEqual({
+      hostname: expect.stringMatching(/^celery@/),
+      active: 0,
+      reserved: 0,
+      scheduled: 0,
+      processed: 0,
+    });
+    await worker.ready();
+    expect((await fetch(`${url}/drain`, { method: "POST" })).status).toBe(202);
+    expect(await worker.exited).toEqual({ code: 0, signal: null });
+  });
 });
