@@ -171,7 +171,7 @@ export class Worker {
     for (const task of app.tasks) void task.options;
     const queues = this.#selectQueues();
     const { autoscale } = options;
-    const concurrency = autoscale?.min ?? options.concurrency ?? this.#settings.workerConcurrency ?? cpuCount();
+    const concurrency = autoscale?.min ?? options.concurrency ?? app.conf.settings.workerConcurrency ?? cpuCount();
     const broker = await app.createBroker("read", this.#logger);
     const pool = await createPool({
       app,

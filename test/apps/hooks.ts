@@ -26,6 +26,9 @@ for (const name of names) {
     mark(index === undefined ? name : `${name} ${index}`);
   });
 }
+app.signals.connect("celerydInit", ({ conf }) => {
+  if (process.env.HOOKS_CONCURRENCY) conf.update({ workerConcurrency: Number(process.env.HOOKS_CONCURRENCY) });
+});
 if (process.env.HOOKS_LOG) {
   const write =
     (level: string) =>

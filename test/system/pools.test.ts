@@ -87,7 +87,7 @@ describe("tq worker", () => {
   });
 
   test("-P custom runs tasks in the pool of a module, and says so when there is none", async () => {
-    await using scene = await stage(["-P", "custom"], { env: { TQ_CUSTOM_WORKER_POOL: join(apps, "own-pool.ts") } });
+    await using scene = await stage(["-P", "custom"], { env: { TQ_CUSTOM_WORKER_POOL: "./own-pool.ts" } });
     await scene.worker.ready();
     expect(await scene.run("actions.ok", [5])).toBe(5);
     await scene.worker.printed(/INFO\/OwnPool\] Task actions.ok/);
@@ -151,7 +151,7 @@ describe("tq worker", () => {
 
 describe("an app's hooks", () => {
   test("hear of every step of the worker and its children, and its services start and stop with them", async () => {
-    await using scene = await stage(["-c", "1"], { app: "hooks.ts" });
+    await using scene = await stage([], { app: "hooks.ts", env: { HOOKS_CONCURRENCY: "3" } });
     const { worker, file, run } = scene;
     await worker.ready();
     expect(await run("hooks.add", [1, 2])).toBe(3);
@@ -169,7 +169,7 @@ describe("an app's hooks", () => {
     precedes("celerydAfterSetup", "workerInit");
     precedes("workerInit", "workerBeforeCreateProcess 1");
     precedes("workerBeforeCreateProcess 1", "workerProcessInit");
-    precedes("workerProcessInit", /^probe starts on celery@.+ beside 1$/);
+    precedes("workerProcessInit", /^probe starts on celery@.+ beside 3$/);
     precedes(/^probe starts/, "last starts, main thread true");
     precedes("last starts, main thread true", "workerReady");
     precedes("workerReady", "workerShuttingDown");
