@@ -63,6 +63,10 @@ export interface PythonClient extends AsyncDisposable {
   compose(spec: Composition): Promise<string>;
   state(id: string): Promise<string>;
   /** Waits like `outcomes`, and gives also each state seen on the way with its data. */
+  /** A method of `app.control.inspect(options)`. */
+  inspect(method: string, options: Readonly<Record<string, unknown>>, ...args: readonly unknown[]): Promise<unknown>;
+  /** A method of `app.control`, with arguments and keyword arguments. */
+  control(method: string, args: readonly unknown[], kwargs: Readonly<Record<string, unknown>>): Promise<unknown>;
   watch(
     id: string,
   ): Promise<{ readonly outcome: PythonOutcome; readonly states: readonly (readonly [string, unknown])[] }>;
@@ -102,6 +106,8 @@ export async function startPythonClient(env: Readonly<Record<string, string | un
     outcomes: (ids, timeout = 10) => ask({ op: "outcomes", ids, timeout }) as Promise<PythonOutcome[]>,
     compose: (spec) => ask({ op: "compose", spec }) as Promise<string>,
     state: (id) => ask({ op: "state", id }) as Promise<string>,
+    inspect: (method, options, ...args) => ask({ op: "inspect", method, options, args }),
+    control: (method, args, kwargs) => ask({ op: "control", method, args, kwargs }),
     watch: (id) => ask({ op: "watch", id, timeout: 10 }) as ReturnType<PythonClient["watch"]>,
     async [Symbol.asyncDispose]() {
       replies.close();

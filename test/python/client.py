@@ -106,7 +106,20 @@ def watch(task_id, timeout):
     return {"outcome": end, "states": states}
 
 
+def inspect(request):
+    """A method of `app.control.inspect()`, as a Python program calls it."""
+    asked = app.control.inspect(**request["options"])
+    return getattr(asked, request["method"])(*request.get("args", []), **request.get("kwargs", {}))
+
+
+def control(request):
+    """A method of `app.control`."""
+    return getattr(app.control, request["method"])(*request.get("args", []), **request.get("kwargs", {}))
+
+
 OPERATIONS = {
+    "inspect": inspect,
+    "control": control,
     "send": lambda request: [send(call) for call in request["calls"]],
     "outcomes": lambda request: outcomes(request["ids"], request["timeout"]),
     "compose": lambda request: compose(request["spec"]),

@@ -120,7 +120,9 @@ export class ControlMailbox implements Service, ConnectionUser {
     let request: ControlRequest;
     try {
       if (damage !== null) throw new TypeError(damage);
-      request = readControlRequest(await decodeBody(message, accept, { maxBytes: mostControlBytes }));
+      const decoded = decodeBody(message, accept, { maxBytes: mostControlBytes });
+      // At once where that can be: commands and events take effect in the order of their arrival.
+      request = readControlRequest(decoded instanceof Promise ? await decoded : decoded);
       panel.app.clock.forward();
       this.#clock.adjust(message.headers.clock);
       if (!isAddressedTo(request, panel.hostname)) return;

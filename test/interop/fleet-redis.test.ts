@@ -1,0 +1,3 @@
+import { fleetOver } from "./fleet.ts";
+
+fleetOver("redis");
