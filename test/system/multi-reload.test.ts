@@ -67,7 +67,7 @@ describeWith("redis-server", "a reload", () => {
     await using stage = await multiStage({
       env: { TQ_BROKER_URL: redis.url, TQ_RESULT_BACKEND: `${redis.url}/1`, TQ_APP: marks },
     });
-    const words = ["w1", "w2", "-c", "2", "-l", "WARNING"];
+    const words = ["w1", "w2", "-c", "2", "-l", "WARNING", "--without-mingle"];
     expect((await stage.multi("start", ...words)).code).toBe(0);
     const before = [stage.pid("w1"), stage.pid("w2")];
     const work = await load(stage, { seconds: 0.1, ahead: 30 });

@@ -13,9 +13,11 @@ import {
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { codename, version } from "../../src/version.ts";
+import { root } from "../helpers/build.ts";
 import { childrenOf, isAlive } from "../helpers/child.ts";
 import { cheap, multiStage, normalized } from "../helpers/multi.ts";
 import { celeryBin, describeWith, freshRedis } from "../helpers/services.ts";
+import { temporaryFolder } from "../helpers/tmp.ts";
 import { until } from "../helpers/until.ts";
 import { describeAsRoot, makeUser } from "../helpers/users.ts";
 import { pythonFolder } from "../helpers/worker.ts";
@@ -266,13 +268,7 @@ describeAsRoot("with users and file systems", () => {
       "setpriv",
       [
         ...[`--reuid=${user.uid}`, `--regid=${user.gid}`, "--clear-groups", process.execPath],
-        ...[
-          join(import.meta.dirname, "../../bin/tq.js"),
-          "multi",
-          "start",
-          "w1",
-          `--pidfile=${stage.file("roots")}/w1.pid`,
-        ],
+        ...[join(root, "bin", "tq.js"), "multi", "start", "w1", `--pidfile=${stage.file("roots")}/w1.pid`],
       ],
       { encoding: "utf8", cwd: "/tmp" },
     );
@@ -379,6 +375,24 @@ describe("a question", () => {
     expect(await answer("stop", "w1", "--timeout=soon")).toMatch(/^2 Error: --timeout must be a number of seconds/);
     expect(readdirSync(stage.path)).toEqual([]);
   });
+});
+
+test("tq multi itself loads no app, no broker, no worker and none of their packages", async () => {
+  await using folder = await temporaryFolder();
+  const { status } = spawnSync(process.execPath, [join(root, "bin", "tq.js"), "multi", "stop", "w1", "-A", "nowhere"], {
+    cwd: folder.path,
+    // Where Node leaves a list of all it has loaded.
+    env: { ...process.env, NODE_V8_COVERAGE: folder.file("loaded") },
+  });
+  expect(status).toBe(0);
+  const [list] = readdirSync(folder.file("loaded"));
+  const { result } = JSON.parse(readFileSync(folder.file("loaded", list as string), "utf8")) as {
+    readonly result: readonly { readonly url: string }[];
+  };
+  const files = result.map(({ url }) => url).filter((url) => url.startsWith("file:"));
+  expect(files.some((url) => url.endsWith("/dist/multi/cluster.js"))).toBe(true);
+  const heavy = /\/dist\/(app|broker|backend|task|execution|pool|worker|beat)\/|node_modules\/(?!commander\/)/;
+  expect(files.filter((url) => heavy.test(url))).toEqual([]);
 });
 
 describeWith(["celery", "redis-server"], "nodes that are not ours", () => {
