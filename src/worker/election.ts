@@ -44,6 +44,11 @@ export class Elections {
     return id;
   }
 
+  /** How many stand, as far as is known here. */
+  standing(id: string): number {
+    return this.#candidates.get(id)?.length ?? 0;
+  }
+
   /** `worker-elect-ack`. The outcome, once as many have acknowledged as are alive; else null. */
   acknowledged({ id, hostname }: ReceivedEvent, alive: number): Elected | null {
     const replies = typeof id === "string" ? this.#replies.get(id) : undefined;

@@ -24,6 +24,9 @@ export interface GossipParts {
   readonly interval?: number;
 }
 
+/** Milliseconds an acknowledgement waits for a second candidate. */
+const lonelyMs = 1_000;
+
 /**
  * Listens to the other nodes: keeps the clock with theirs, knows who is there, tells in the log
  * who came, left and fell silent, and settles elections (protocol 11.3, inventory G80). Over the
@@ -39,6 +42,8 @@ export class Gossip implements Service, ConnectionUser {
   readonly #stopping = new AbortController();
   #subscription: Subscription | undefined;
   #looking: Promise<void> | undefined;
+  /** Acknowledgements of elections in which only one stands so far. */
+  readonly #held = new Map<string, NodeJS.Timeout>();
 
   constructor(parts: GossipParts) {
     this.#parts = parts;
@@ -90,6 +95,8 @@ export class Gossip implements Service, ConnectionUser {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
+    for (const timer of this.#held.values()) clearTimeout(timer);
+    this.#held.clear();
     await this.#looking;
     await this.#close();
   }
@@ -101,18 +108,42 @@ export class Gossip implements Service, ConnectionUser {
   }
 
   #heard(event: ReceivedEvent): void {
-    const { dispatcher, hostname, logger } = this.#parts;
+    const { hostname, logger } = this.#parts;
     // With `fanout_patterns` off everything arrives here (kombu's issue 1882).
     if (event.type.startsWith("task-")) return;
     if (event.type === "worker-elect") {
       const id = this.#elections.stands(event);
       if (id === null) logger.error("election request missing field: %j", event);
-      else dispatcher.send("worker-elect-ack", { id });
+      else this.#acknowledge(id);
     } else if (event.type === "worker-elect-ack") {
       // The others, as Celery counts: whoever counted otherwise would decide at another moment, and for another.
       const elected = this.#elections.acknowledged(event, this.state.aliveWorkers().length);
       if (elected !== null) this.#decided(elected.id, elected.winner);
     } else if (event.hostname !== hostname) this.state.event(event);
+  }
+
+  /**
+   * One acknowledgement for each candidate, as Celery sends them; but not before a second one stands.
+   * A Python worker decides by acknowledgements alone, and with a single candidate it dies of it
+   * (kombu `clocks.py#sort_heap` looks at the second without asking whether there is one).
+   */
+  #acknowledge(id: string): void {
+    const send = (): void => this.#parts.dispatcher.send("worker-elect-ack", { id });
+    const held = this.#held.get(id);
+    if (held === undefined && this.#elections.standing(id) < 2 && this.state.aliveWorkers().length > 0) {
+      const later = (): void => {
+        this.#held.delete(id);
+        send();
+      };
+      this.#held.set(id, setTimeout(later, lonelyMs).unref());
+      return;
+    }
+    if (held !== undefined) {
+      clearTimeout(held);
+      this.#held.delete(id);
+      send();
+    }
+    send();
   }
 
   #decided(id: string, winner: { readonly node: string; readonly topic: string; readonly action: unknown }): void {

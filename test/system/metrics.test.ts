@@ -1,9 +1,10 @@
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
 import { notReady } from "../../src/worker/metrics-server.ts";
 import { type BrokerUnderTest, brokerKinds } from "../helpers/brokers.ts";
 import { freePort } from "../helpers/ports.ts";
-import { describeWith } from "../helpers/services.ts";
+import { describeWith, hasProc } from "../helpers/services.ts";
 import { until } from "../helpers/until.ts";
 import { startWorker, type WorkerHandle } from "../helpers/worker.ts";
 
@@ -88,6 +89,20 @@ for (const kind of brokerKinds) {
       else expect(await figure(age)).toBeNaN(); // RabbitMQ shows no message without handing it over
       expect(await figure("tq_pool_slots_busy")).toBe(1);
     });
+
+    test.runIf(hasProc() && kind.name === "the embedded store")(
+      "asking for its health costs a worker less than a millisecond",
+      async () => {
+        const ticks = (): number => {
+          const fields = readFileSync(`/proc/${worker.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+          return Number(fields[11]) + Number(fields[12]); // utime and stime, in hundredths of a second
+        };
+        const asked = 400;
+        const before = ticks();
+        for (let count = 0; count < asked; count += 2) await Promise.all([get("/livez"), get("/readyz")]);
+        expect(((ticks() - before) * 10) / asked).toBeLessThan(1);
+      },
+    );
 
     test("a worker on its way down is alive and not ready", async () => {
       worker.signal("SIGTERM");

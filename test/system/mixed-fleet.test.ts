@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
@@ -55,6 +56,22 @@ for (const kind of brokerKinds.filter(({ name }) => name !== "the embedded store
       await broker?.[Symbol.asyncDispose]();
     });
 
+    /**
+     * An election, acknowledged by all: the task runs once, by whoever wins. Python does not stand in it: a
+     * Celery worker that hears its own acknowledgement before another candidate ends with an IndexError.
+     */
+    const settleElection = async (standing: readonly WorkerHandle[]): Promise<void> => {
+      const id = randomUUID();
+      const options = { task_id: id, queue: "tsq" };
+      const action = { task: "wire.add", args: [40, 2], kwargs: {}, options, subtask_type: null, immutable: false };
+      await app.control.election(randomUUID(), "task", action, { destination: ["ts@fleet", "ts2@fleet"] });
+      expect(await app.asyncResult(id).get({ timeout: 15 })).toBe(42);
+      await Promise.all(standing.map((worker) => worker.printed(/I won the election|node .* elected for/)));
+      expect(standing.filter((worker) => worker.output.includes("I won the election"))).toHaveLength(1);
+      await until(() => ourDump.lines.some((line) => line.includes(id) && line.includes("task succeeded")));
+      expect(ourDump.lines.filter((line) => line.includes(id) && line.includes("task received"))).toHaveLength(1);
+    };
+
     test("tq events --dump and celery events --dump say the same of both", async () => {
       const ids: string[] = [];
       for (const queue of ["pyq", "tsq"]) {
@@ -96,6 +113,7 @@ for (const kind of brokerKinds.filter(({ name }) => name !== "the embedded store
         await second.ready();
         await ours.printed("ts2@fleet joined the party");
         await theirs.printed("ts2@fleet joined the party");
+        await settleElection([ours, second]);
         await second.term();
         await ours.printed("ts2@fleet left");
         await theirs.printed("ts2@fleet left");
