@@ -50,6 +50,10 @@ export class AsyncPool implements Pool {
     return this.#width;
   }
 
+  get slots(): number {
+    return this.#width;
+  }
+
   get width(): number {
     return this.#width;
   }

@@ -12,7 +12,9 @@ export interface Runner {
 export interface Pool {
   /** `prefork`, `threads`, `solo`, `async`, or what a custom pool calls itself. */
   readonly kind: string;
-  /** How many jobs it takes at once. Giving it more is the caller's mistake. */
+  /** Tasks it runs at once. */
+  readonly slots: number;
+  /** How many jobs it takes at once, some of which may wait for others. Giving it more is the caller's mistake. */
   readonly size: number;
   /** What `resize` changes: children, threads, or tasks at once where there are neither. */
   readonly width: number;

@@ -157,8 +157,8 @@ class Gauges {
       "Messages in hand: not acknowledged yet, or running after an early acknowledgement.",
       () => state.active.size + state.reserved.size + state.scheduled.size,
     );
-    gauge("tq_pool_slots", "Tasks the pool runs at once.", () => pool.width);
-    gauge("tq_pool_slots_busy", "Slots that run a task.", () => Math.min(pool.width, state.active.size));
+    gauge("tq_pool_slots", "Tasks the pool runs at once.", () => pool.slots);
+    gauge("tq_pool_slots_busy", "Slots that run a task.", () => Math.min(pool.slots, state.active.size));
     gauge("tq_broker_connected", "1 while the broker is connected.", () => (connection.up ? 1 : 0));
     gauge("process_resident_memory_bytes", "Memory of the main process.", () => process.memoryUsage.rss());
     gauge("process_start_time_seconds", "When the worker started.", () => state.startedAt / 1000);

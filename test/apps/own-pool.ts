@@ -6,6 +6,7 @@ export function createPool({ executor, logger, concurrency }: PoolContext): Pool
   return {
     kind: "own",
     size: concurrency,
+    slots: concurrency,
     width: concurrency,
     start: async () => logger.warn("own pool starts"),
     async run(job, onAccepted) {

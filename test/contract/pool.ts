@@ -250,6 +250,8 @@ export function poolContract(kind: PoolKind, make: PoolFactory): void {
     test("shows itself under Celery's keys", () => {
       const stats = pool.stats();
       expect(stats).toMatchObject({ "max-concurrency": pool.width, timeouts: [] });
+      expect(pool.slots).toBe(pool.width * (kind.options.async ?? 1));
+      expect(pool.size).toBeGreaterThanOrEqual(pool.slots);
       expect(stats.processes).toEqual(expect.arrayContaining([expect.any(Number)]));
     });
 

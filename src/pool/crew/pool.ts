@@ -86,6 +86,10 @@ export class CrewPool implements Pool {
     return this.#exits;
   }
 
+  get slots(): number {
+    return this.#width * this.#options.slots;
+  }
+
   get width(): number {
     return this.#width;
   }
