@@ -70,6 +70,7 @@ import type { Signature } from "./signature.ts";
 import type { ApplyOptions, TaskDefinition, TaskHandle } from "./task-handle.ts";
 import type { StaticMethodDecorator, TaskMaker } from "./task-maker.ts";
 import { completeOptions } from "./task-options.ts";
+import { Workflows } from "./workflows.ts";
 
 /** What the constructor takes: any setting, and short names for the two most used. */
 export interface TqOptions extends SettingsInput {
@@ -129,6 +130,7 @@ export class Tq implements AsyncDisposable {
   readonly #sender: Sender;
   readonly #source: ResultSource;
   readonly #canvas: AppCanvas;
+  #workflows: Workflows | undefined;
 
   constructor(main = "tasks", options: TqOptions = {}) {
     const { broker, backend, logger, taskCls = BaseTask, setAsCurrent = true, ...settings } = options;
@@ -163,6 +165,7 @@ export class Tq implements AsyncDisposable {
         const bound = bindArguments(task.name, task.parameters, args, kwargs, task.options.typing);
         return task.run(directContext(task, args, this.#logger) as TaskContext, bound);
       },
+      note: (plan) => this.workflows.note(plan),
       ignoresResult: (name) => this.tasks.get(name)?.options.ignoreResult ?? false,
     });
     this.events = new AppEvents({
@@ -183,9 +186,28 @@ export class Tq implements AsyncDisposable {
       openChord: async (groupId, size) => (await this.backend()).openChord(groupId, size),
       tellSent: (events) => this.events.tellSent(events),
     });
-    for (const task of builtinTasks(this))
+    const builtins = builtinTasks({
+      tasks: this.tasks,
+      backend: () => this.backend(),
+      interval: () => this.conf.settings.resultChordRetryInterval,
+      completeChord: (...chord) => this.executor({ logger: this.#logger }).completeChord(...chord),
+    });
+    for (const task of builtins)
       this.#register(task.name, task.fn as AnyFunction, { ...task.options, name: task.name }, task.parameters);
     joinApps(this, { asCurrent: setAsCurrent });
+  }
+
+  /** Workflows that were sent: how far they are, and how stuck ones go on. */
+  get workflows(): Workflows {
+    this.#workflows ??= new Workflows({
+      backend: () => this.backend(),
+      broker: () => this.broker(),
+      sender: () => this.#sender,
+      queues: () => this.topology.consumed.keys(),
+      serializer: () => this.conf.settings.resultSerializer,
+      revoke: async (ids, terminate) => void (await this.control.revoke(ids, { terminate })),
+    });
+    return this.#workflows;
   }
 
   // ── apps beside each other ─────────────────────────────────────────────────

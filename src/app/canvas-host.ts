@@ -27,6 +27,8 @@ export interface CanvasParts {
   /** `reply_to` of what is frozen; empty for stores that need none. */
   readonly replyTo: () => string;
   readonly runTask: CanvasHost["runTask"];
+  /** Writes down what is sent, for `tq canvas`. */
+  readonly note: (plan: Plan) => Promise<void>;
   /** Whether calls of this task store no result unless they say otherwise. */
   readonly ignoresResult: (task: string) => boolean;
 }
@@ -44,7 +46,10 @@ export class AppCanvas implements CanvasHost {
   async applySignature(signature: SignatureDict, call: SignatureCall): Promise<ResultHandle> {
     const sender = await this.#parts.open();
     const plan = planSignature(signature, { ...call, newId: randomUUID, replyTo: this.#parts.replyTo() || undefined });
-    await sender.sendPlan(asChildren(plan, call.options.add_to_parent !== false));
+    await Promise.all([
+      sender.sendPlan(asChildren(plan, call.options.add_to_parent !== false)),
+      this.#parts.settings().taskAlwaysEager ? undefined : this.#parts.note(plan),
+    ]);
     return this.#handle(signature, plan);
   }
 

@@ -43,6 +43,9 @@ export interface ResultBackend {
   saveGroup(groupId: string, result: ResultTuple): Promise<void>;
   loadGroup(groupId: string): Promise<ResultTuple | undefined>;
   forgetGroup(groupId: string): Promise<void>;
+  /** Keeps a text about a workflow, under an id, for `tq canvas`; a store that keeps nothing does nothing. */
+  saveWorkflow(id: string, text: string): Promise<void>;
+  loadWorkflow(id: string): Promise<string | undefined>;
   /** Sets the number of parts the chord waits for; with `grow` raises it, once for each name given there. */
   openChord(groupId: string, size: number, options?: { readonly grow?: string }): Promise<void>;
   /**

@@ -42,6 +42,12 @@ class DisabledBackend implements ResultBackend {
 
   async forgetGroup(_groupId: string): Promise<void> {}
 
+  async saveWorkflow(_id: string, _text: string): Promise<void> {}
+
+  async loadWorkflow(_id: string): Promise<string | undefined> {
+    return undefined;
+  }
+
   async openChord(_groupId: string, _size: number): Promise<void> {
     throw noBackend("start a chord");
   }

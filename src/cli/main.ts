@@ -24,6 +24,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
   inspect: { summary: "Inspect the workers.", load: async () => (await import("./inspect.ts")).inspectCommand },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },
+  canvas: {
+    summary: "Look at a workflow, and mend one that is stuck.",
+    load: async () => (await import("./canvas.ts")).canvasCommand,
+  },
   purge: {
     summary: "Erase all messages from all known task queues.",
     load: async () => (await import("./purge.ts")).purgeCommand,

@@ -6,6 +6,7 @@ import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
 import type { ResultTuple } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
+import type { UnlockParts } from "../task/chord-unlock.ts";
 import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { HandlerName } from "../task/handlers.ts";
@@ -101,6 +102,11 @@ export class Executor {
     const wire = encodeError(shown);
     const record = await this.#recorder.invalid(job, wire);
     return { kind: "invalid", reason, record };
+  }
+
+  /** Sends the body of a chord whose parts are all there, or fails it. */
+  completeChord(...chord: Parameters<UnlockParts["completeChord"]>): Promise<void> {
+    return this.#followUp.completeChord(...chord);
   }
 
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */

@@ -1,18 +1,24 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
+import { chordUnlock, type UnlockParts } from "./chord-unlock.ts";
 import type { TaskContext } from "./context.ts";
 import type { Parameters } from "./parameters.ts";
 import type { TaskRegistry } from "./registry.ts";
 
 /** What the built-in tasks need of their app. */
-export interface BuiltinParts {
+export interface BuiltinParts extends UnlockParts {
   readonly tasks: TaskRegistry;
   readonly backend: () => Promise<ResultBackend>;
 }
 
 export interface BuiltinTask {
   readonly name: string;
-  readonly options: { readonly bind?: boolean; readonly ignoreResult?: boolean; readonly params?: readonly string[] };
+  readonly options: {
+    readonly bind?: boolean;
+    readonly ignoreResult?: boolean;
+    readonly maxRetries?: null;
+    readonly params?: readonly string[];
+  };
   /** Where the function's own text does not tell. */
   readonly parameters?: Parameters;
   readonly fn: (...args: never[]) => unknown;
@@ -43,6 +49,16 @@ export function builtinTasks(parts: BuiltinParts): readonly BuiltinTask[] {
       fn: async function backendCleanup(): Promise<void> {
         await (await parts.backend()).cleanup();
       } as never,
+    },
+    {
+      name: "celery.chord_unlock",
+      options: {
+        bind: true,
+        ignoreResult: true,
+        maxRetries: null,
+        params: ["group_id", "callback", "interval?", "max_retries?", "result?"],
+      },
+      fn: chordUnlock(parts) as never,
     },
     { name: "celery.map", options: { bind: true, params: ["task", "it"] }, fn: each((item) => [item]) as never },
     {

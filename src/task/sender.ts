@@ -237,7 +237,7 @@ export class Sender implements CallSender {
     const value = [call.args, call.kwargs, embed];
     const plain = encodeBody(value, serializer, compression ?? null);
     const body =
-      compression === null && (embed.chain || embed.chord)
+      compression === null && embed.chord
         ? whenDone(plain, (encoded) =>
             encoded.size > workflowBytes ? encodeBody(value, serializer, workflowCompression) : encoded,
           )

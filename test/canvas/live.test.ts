@@ -171,6 +171,66 @@ for (const kind of brokerKinds) {
       expect(await again.parent?.get(soon)).toEqual([2, 4]);
     });
 
+    test("a chord is completed by celery.chord_unlock, for clients whose store cannot count", async () => {
+      const { add, fail, xsum } = tasks;
+      const members = await Promise.all([add.delay(1, 1), add.applyAsync([2, 2], { countdown: 0.5 })]);
+      const body = xsum.s().set({ taskId: `unlocked-${Math.random()}` });
+      const send = async (results: readonly AsyncResult[], callback: typeof body): Promise<AsyncResult> => {
+        const kwargs = { interval: 0.2, max_retries: null, result: results.map((one) => one.asTuple()) };
+        await wire.app.sendTask("celery.chord_unlock", [`group-${Math.random()}`, callback], { kwargs });
+        return wire.app.asyncResult(String(callback.id));
+      };
+      expect(await (await send(members, body)).get(soon)).toBe(6);
+      const failing = await fail.delay("bad");
+      const other = xsum.s().set({ taskId: `locked-${Math.random()}` });
+      await expect((await send([failing], other)).get(soon)).rejects.toMatchObject({
+        name: "ChordError",
+        message: `Dependency ${failing.id} raised ValueError('bad')`,
+      });
+    });
+
+    test("many of anything go out in bulk and are waited for together", async () => {
+      const { add } = tasks;
+      const [steps, members] = kind.name === "Redis" ? [1000, 10_000] : [100, 1000];
+      const long = chain(Array.from({ length: steps }, () => add.s(1)));
+      const wide = group(Array.from({ length: members }, (_, i) => add.s(i)));
+      const [chained, grouped] = await Promise.all([long.delay(0), wide.delay(1)]);
+      const patient = { timeout: 140 };
+      const sum = (await grouped.get(patient)).reduce((total, one) => total + one, 0);
+      expect(sum).toBe(((members - 1) * members) / 2 + members);
+      expect(await chained.get(patient)).toBe(steps);
+    }, 150_000);
+
+    test("what a stuck workflow waits for is found, sent again, or given up", async () => {
+      const { add, xsum } = tasks;
+      const result = await chord([add.s(1, 1), add.s(2, 2)], xsum.s()).applyAsync([], { queue: "nobody" });
+      const { workflows } = wire.app;
+      const stuck = await workflows.show(result.id);
+      expect(stuck?.open.map(({ task, state }) => [task, state])).toEqual([
+        ["wire.add", "PENDING"],
+        ["wire.add", "PENDING"],
+      ]);
+      expect(stuck?.chords).toMatchObject([{ size: 2, done: 0 }]);
+      await expect(workflows.repair(result.id)).rejects.toThrow(/nobody/);
+      await (await wire.app.broker()).purge("nobody");
+      expect(await workflows.repair(result.id, { queue: "celery" })).toMatchObject({ sent: 2 });
+      expect(await result.get(soon)).toBe(6);
+      const other = await chain(add.s(1, 1), add.s(1)).applyAsync([], { queue: "nobody" });
+      expect(await workflows.cancel(other.id)).toBe(2);
+      await expect(other.get(soon)).rejects.toMatchObject({ name: "TaskRevokedError" });
+      expect(await workflows.show("no-such-workflow")).toBeUndefined();
+    });
+
+    test("a result can be aborted, revoked and forgotten", async () => {
+      const { echo } = tasks;
+      const result = await echo.applyAsync([1], { countdown: 30 });
+      await result.abort();
+      expect([await result.state(), await result.isAborted()]).toEqual(["ABORTED", true]);
+      await result.revoke();
+      await result.forget();
+      expect(await result.exists()).toBe(false);
+    });
+
     test("waiting ends with its time, and with its signal", async () => {
       const never = wire.app.asyncResult("there-is-no-such-call");
       await expect(never.get({ timeout: 0.1 })).rejects.toThrow(TimeoutError);

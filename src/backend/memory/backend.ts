@@ -84,6 +84,16 @@ class MemoryBackend implements ResultBackend {
     this.#results.groups.delete(groupId);
   }
 
+  async saveWorkflow(id: string, text: string): Promise<void> {
+    this.#mustBeOpen();
+    this.#results.workflows.set(id, { value: text, expiresAt: this.#expiry() });
+  }
+
+  async loadWorkflow(id: string): Promise<string | undefined> {
+    this.#mustBeOpen();
+    return this.#results.workflows.get(id);
+  }
+
   async openChord(groupId: string, size: number, options: { readonly grow?: string } = {}): Promise<void> {
     this.#mustBeOpen();
     const chord = this.#results.chords.get(groupId);

@@ -14,6 +14,7 @@ export interface OpenChord {
 export class MemoryResults {
   readonly groups = new ExpiringMap<ResultTuple>();
   readonly chords = new ExpiringMap<OpenChord>();
+  readonly workflows = new ExpiringMap<string>();
   readonly #records = new ExpiringMap<ResultRecord>();
   readonly #listeners = new Set<(record: ResultRecord) => void>();
 
@@ -44,6 +45,7 @@ export class MemoryResults {
   cleanup(): number {
     this.groups.cleanup();
     this.chords.cleanup();
+    this.workflows.cleanup();
     return this.#records.cleanup();
   }
 }

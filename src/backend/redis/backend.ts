@@ -106,6 +106,16 @@ export class RedisBackend implements ResultBackend {
     await this.#delete(this.#keys.group + groupId);
   }
 
+  async saveWorkflow(id: string, text: string): Promise<void> {
+    const key = this.#keys.workflow + id;
+    const set = this.#seconds > 0 ? ["setex", key, this.#seconds, text] : ["set", key, text];
+    await this.#link.use((connection) => connection.call(...(set as [string, ...string[]])));
+  }
+
+  async loadWorkflow(id: string): Promise<string | undefined> {
+    return (await this.#get(this.#keys.workflow + id))?.toString("utf8");
+  }
+
   async openChord(groupId: string, size: number, { grow }: { readonly grow?: string } = {}): Promise<void> {
     const { s, t, counted } = this.#chordKeys(groupId);
     if (grow === undefined) {

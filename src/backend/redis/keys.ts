@@ -9,6 +9,7 @@
  *     celery-taskset-meta-<group id>.t   string  how many parts were added later
  *     celery-taskset-meta-<group id>.s   string  how many parts there are
  *     tq:chord:<group id>                hash    task id of each part that was counted; who fired it
+ *     tq:canvas:<id>                     string  a workflow as it was sent, by the id of its result
  */
 export interface ResultKeys {
   readonly prefix: string;
@@ -18,6 +19,8 @@ export interface ResultKeys {
   readonly group: string;
   /** Before a group's id: what counts its chord. */
   readonly counted: string;
+  /** Before the id of a workflow's result: what was sent, for `tq canvas`. */
+  readonly workflow: string;
 }
 
 /** Names under `global_keyprefix`, to which Celery adds `_` unless it ends in `:`, `_`, `-` or `.`. */
@@ -29,5 +32,6 @@ export function resultKeys(options: Readonly<Record<string, unknown>>): ResultKe
     task: `${prefix}celery-task-meta-`,
     group: `${prefix}celery-taskset-meta-`,
     counted: `${prefix}tq:chord:`,
+    workflow: `${prefix}tq:canvas:`,
   };
 }

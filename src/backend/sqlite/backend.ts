@@ -116,6 +116,14 @@ class SqliteBackend implements ResultBackend {
     return this.#use(({ db, queries }) => db.write(() => queries.forgetGroup(groupId)));
   }
 
+  saveWorkflow(id: string, text: string): Promise<void> {
+    return this.#use(({ db, queries }) => db.write(() => queries.saveGroup(`tq:canvas:${id}`, text, this.#expiry())));
+  }
+
+  loadWorkflow(id: string): Promise<string | undefined> {
+    return this.#use(({ db, queries }) => db.read(() => queries.loadGroup(`tq:canvas:${id}`, Date.now())));
+  }
+
   openChord(groupId: string, size: number, options: { readonly grow?: string } = {}): Promise<void> {
     return this.#use(({ db, queries }) =>
       db.write(() => queries.openChord(groupId, size, options.grow ?? null, this.#expiry())),

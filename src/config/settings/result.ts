@@ -24,7 +24,7 @@ export const resultSettings = {
   resultExtended: setting(bool, false, "Store name, arguments, worker, retries and queue with the result."),
   resultSerializer: setting(name, "json", "Serializer of results."),
   resultBackendTransportOptions: setting(options, {}, "Options of the store: global_keyprefix, master_name …"),
-  resultChordRetryInterval: notYet(seconds, 1, "Seconds between looks at a chord a store cannot count."),
+  resultChordRetryInterval: setting(seconds, 1, "Seconds between looks at a chord a store cannot count."),
   resultChordJoinTimeout: notYet(seconds, 3, "Seconds to wait for the results of a chord's header."),
   resultBackendMaxSleepBetweenRetriesMs: notYet(integer(0), 10_000, "Most milliseconds between retries."),
   resultBackendMaxRetries: notYet(number(0), Number.POSITIVE_INFINITY, "Retries before giving up."),

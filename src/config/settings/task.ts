@@ -66,7 +66,7 @@ export const taskSettings = {
   }),
   taskStoreErrorsEvenIfIgnored: setting(bool, false, "Store failures of tasks whose results are ignored."),
   taskTrackStarted: setting(bool, false, "Record STARTED when a task begins."),
-  taskAllowErrorCbOnChordHeader: notYet(bool, false, "A chord's link_error also goes to its header's tasks."),
+  taskAllowErrorCbOnChordHeader: setting(bool, false, "A chord's link_error also goes to its header's tasks."),
 };
 
 function oneOfNumbers<const Choice extends number>(...choices: readonly Choice[]) {

@@ -1,0 +1,146 @@
+import { randomUUID } from "node:crypto";
+import type { ResultBackend } from "../backend/backend.ts";
+import { encodeRecord } from "../backend/record.ts";
+import type { Broker } from "../broker/broker.ts";
+import type { Plan } from "../canvas/plan.ts";
+import { followWorkflow, type Progress, type WorkflowRecord } from "../canvas/progress.ts";
+import { OperationalError, TaskRevokedError } from "../errors.ts";
+import { encodeError } from "../protocol/exception.ts";
+import { isReady } from "../protocol/states.ts";
+import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
+import { decodeJson, encodeJson } from "../serialization/json.ts";
+import type { CallSender } from "../task/sender.ts";
+import { formatIso } from "../util/iso8601.ts";
+
+/** Bytes beyond which a workflow is not written down: it would cost more than it is worth. */
+const longest = 4 << 20;
+
+export interface WorkflowsParts {
+  readonly backend: () => Promise<ResultBackend>;
+  readonly broker: () => Promise<Broker>;
+  readonly sender: () => CallSender;
+  /** Queues workers take from. */
+  readonly queues: () => Iterable<string>;
+  readonly serializer: () => string;
+  readonly revoke: (ids: readonly string[], terminate: boolean) => Promise<void>;
+}
+
+/**
+ * Workflows this and other clients of tq have sent, by the id of their result, of their first step
+ * or of one of their chords: how far they are, and how a stuck one goes on. Known for as long as
+ * results are kept; those that Python sent are not.
+ */
+export class Workflows {
+  readonly #parts: WorkflowsParts;
+
+  constructor(parts: WorkflowsParts) {
+    this.#parts = parts;
+  }
+
+  /** Writes a workflow down when it is sent. A store that cannot costs the workflow nothing. */
+  async note(plan: Plan): Promise<void> {
+    const [first] = plan.calls;
+    if (first === undefined || (plan.chords.length === 0 && !plan.calls.some((call) => call.options.chain))) return;
+    const record: WorkflowRecord = {
+      sent: formatIso(new Date()),
+      calls: plan.calls,
+      chords: plan.chords,
+      result: plan.result,
+    };
+    const [[id]] = plan.result;
+    const others = [...plan.chords.map(({ groupId }) => groupId), ...plan.calls.slice(0, 1).map(idOf)];
+    try {
+      const text = encodeJson(record);
+      if (text.length > longest) return;
+      const backend = await this.#parts.backend();
+      await backend.saveWorkflow(id, text);
+      for (const other of new Set(others)) if (other !== id) await backend.saveWorkflow(other, encodeJson(id));
+    } catch {
+      // It is sent all the same: only `tq canvas` will not know it.
+    }
+  }
+
+  /** How far a workflow is; undefined for one nothing is known of. */
+  async show(id: string): Promise<Progress | undefined> {
+    const record = await this.#record(id);
+    return record && (await this.#follow(record));
+  }
+
+  /**
+   * Sends again what should be under way and is not, and tells of failures nobody was told of. A
+   * call that still waits in a queue would run twice, so this refuses while messages wait, unless `force`.
+   * `queue` is where calls go instead of where they were sent first.
+   */
+  async repair(
+    id: string,
+    options: { readonly force?: boolean; readonly queue?: string } = {},
+  ): Promise<{ readonly sent: number; readonly told: number } | undefined> {
+    const record = await this.#record(id);
+    if (record === undefined) return undefined;
+    const { open, untold } = await this.#follow(record);
+    if (!options.force) await this.#assertQuiet(open.map(({ plan }) => plan));
+    const backend = await this.#parts.backend();
+    for (const { id: taskId, because } of untold) await this.#store(backend, taskId, "FAILURE", because.result);
+    for (const { plan } of open) {
+      const calls = plan.calls.map((call) =>
+        options.queue === undefined ? call : { ...call, options: { ...call.options, queue: options.queue } },
+      );
+      await this.#parts.sender().sendPlan({ ...plan, calls });
+    }
+    return { sent: open.length, told: untold.length };
+  }
+
+  /** Revokes everything that has not ended, and says so in its results; how many those were. */
+  async cancel(id: string, options: { readonly terminate?: boolean } = {}): Promise<number | undefined> {
+    const record = await this.#record(id);
+    if (record === undefined) return undefined;
+    const ids = [...new Set([...allOf(record.result), ...record.calls.map(idOf)])];
+    const backend = await this.#parts.backend();
+    const metas = await Promise.all(ids.map((one) => backend.load(one)));
+    const left = ids.filter((_, index) => !isReady(metas[index]?.status ?? "PENDING"));
+    if (left.length === 0) return 0;
+    await this.#parts.revoke(left, options.terminate ?? false);
+    const error = encodeError(new TaskRevokedError("canceled"));
+    for (const one of left) await this.#store(backend, one, "REVOKED", error);
+    return left.length;
+  }
+
+  async #assertQuiet(plans: readonly Plan[]): Promise<void> {
+    const broker = await this.#parts.broker();
+    const named = plans.flatMap((plan) => plan.calls.map((call) => call.options.queue));
+    const queues = new Set([...this.#parts.queues(), ...named.filter((queue) => typeof queue === "string")]);
+    for (const queue of queues) {
+      const size = await broker.size(queue);
+      if (size === 0) continue;
+      throw new OperationalError(
+        `${size} ${size === 1 ? "message waits" : "messages wait"} in the queue ${queue}: what seems lost may be among them. ` +
+          "Try again when they are gone, or force it and have it run twice",
+      );
+    }
+  }
+
+  async #record(id: string, depth = 0): Promise<WorkflowRecord | undefined> {
+    const text = await (await this.#parts.backend()).loadWorkflow(id);
+    if (text === undefined) return undefined;
+    const found = decodeJson(text);
+    return typeof found === "string" && depth === 0 ? this.#record(found, 1) : (found as WorkflowRecord);
+  }
+
+  async #follow(record: WorkflowRecord): Promise<Progress> {
+    const backend = await this.#parts.backend();
+    return await followWorkflow(record, (id) => backend.load(id), randomUUID);
+  }
+
+  async #store(backend: ResultBackend, id: string, state: string, result: unknown): Promise<void> {
+    const meta = createTaskMeta({ task_id: id, status: state, result, date_done: formatIso(new Date()) });
+    const options = { serializer: this.#parts.serializer(), replyTo: null, correlationId: id };
+    await backend.store(await encodeRecord(meta, options));
+  }
+}
+
+const idOf = (call: { readonly options: Readonly<Record<string, unknown>> }): string => String(call.options.task_id);
+
+/** Ids of all calls a handle knows. */
+function allOf([[id, parent], children]: ResultTuple): readonly string[] {
+  return [...(parent === null ? [] : allOf(parent)), ...(children === null ? [id] : children.flatMap(allOf))];
+}
