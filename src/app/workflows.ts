@@ -83,7 +83,9 @@ export class Workflows {
     for (const { id: taskId, because } of untold) await this.#store(backend, taskId, "FAILURE", because.result);
     for (const { plan } of open) {
       const calls = plan.calls.map((call) =>
-        options.queue === undefined ? call : { ...call, options: { ...call.options, queue: options.queue } },
+        options.queue === undefined
+          ? call
+          : { ...call, options: { ...(elsewhere(call.options, options.queue) as object), queue: options.queue } },
       );
       await this.#parts.sender().sendPlan({ ...plan, calls });
     }
@@ -136,6 +138,16 @@ export class Workflows {
     const options = { serializer: this.#parts.serializer(), replyTo: null, correlationId: id };
     await backend.store(await encodeRecord(meta, options));
   }
+}
+
+/** What a call carries along, with the queues named in it changed. */
+function elsewhere(value: unknown, queue: string): unknown {
+  if (Array.isArray(value)) return value.map((one) => elsewhere(one, queue));
+  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const entries = Object.entries(value).map(([key, one]) => [key, elsewhere(one, queue)] as const);
+  const copy = Object.fromEntries(entries) as { subtask_type?: unknown; options?: { queue?: unknown } };
+  if ("subtask_type" in copy && copy.options?.queue !== undefined) copy.options.queue = queue;
+  return copy;
 }
 
 const idOf = (call: { readonly options: Readonly<Record<string, unknown>> }): string => String(call.options.task_id);

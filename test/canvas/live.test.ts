@@ -226,9 +226,9 @@ for (const kind of brokerKinds) {
       const result = await echo.applyAsync([1], { countdown: 30 });
       await result.abort();
       expect([await result.state(), await result.isAborted()]).toEqual(["ABORTED", true]);
-      await result.revoke();
       await result.forget();
       expect(await result.exists()).toBe(false);
+      await result.revoke();
     });
 
     test("waiting ends with its time, and with its signal", async () => {
