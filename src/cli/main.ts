@@ -21,6 +21,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   },
   call: { summary: "Call a task by name.", load: async () => (await import("./call.ts")).callCommand },
   control: { summary: "Workers remote control.", load: async () => (await import("./control.ts")).controlCommand },
+  dead: {
+    summary: "Look after messages that were rejected.",
+    load: async () => (await import("./dead.ts")).deadCommand,
+  },
   events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
   inspect: { summary: "Inspect the workers.", load: async () => (await import("./inspect.ts")).inspectCommand },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },

@@ -101,7 +101,7 @@ export class Executor {
     const reason = error instanceof DecodeError ? `Can't decode message body: ${error.message}` : messageOf(error);
     const wire = encodeError(shown);
     const record = await this.#recorder.invalid(job, wire);
-    return { kind: "invalid", reason, record };
+    return { kind: "invalid", reason, record, ...(misfit || error instanceof NotRegistered ? { misfit: true } : {}) };
   }
 
   /** Sends the body of a chord whose parts are all there, or fails it. */

@@ -42,7 +42,13 @@ export type Completed =
   | { readonly kind: "ignore"; readonly runtime: number }
   | { readonly kind: "reject"; readonly runtime: number; readonly requeue: boolean; readonly reason: string }
   /** It never began: the body could not be read, or the arguments do not fit. Nobody accepted it. */
-  | { readonly kind: "invalid"; readonly reason: string; readonly record: ResultRecord | null };
+  | {
+      readonly kind: "invalid";
+      readonly reason: string;
+      /** The arguments do not fit, or the task is not known, in this version of the app: another may run it. */
+      readonly misfit?: boolean;
+      readonly record: ResultRecord | null;
+    };
 
 /** How a task ended when the pool ended it. Nobody has recorded it yet. */
 export type Interrupted =
@@ -53,8 +59,10 @@ export type Interrupted =
       readonly accepted: boolean;
       readonly exitCode: number | null;
       readonly signal: NodeJS.Signals | null;
-      /** How many children in a row died of it before it began; left out when it may be tried again. */
+      /** How many children died of it, in a row before it began or in all running it; left out when it may be tried again. */
       readonly deaths?: number;
+      /** Bytes of resident memory its child had when it was last seen. */
+      readonly memory?: number | null;
       /** Its child was killed because of another task in it: running it again is safer than for one that killed its child. */
       readonly bystander?: boolean;
     };

@@ -34,6 +34,7 @@ import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
 import { RevokeCatchUp } from "./revoke-catch-up.ts";
 import { Revokes, revokeLimits } from "./revokes.ts";
+import { Shelf } from "./shelf.ts";
 import type { WorkerState } from "./state.ts";
 import { StateFile } from "./state-file.ts";
 import { allWatchers, TaskEvents } from "./task-events.ts";
@@ -148,6 +149,12 @@ export function assemble(
     events,
     onSettleError,
   });
+  const shelf = new Shelf({
+    broker,
+    knows: (name) => app.tasks.get(name) !== undefined,
+    queues: () => queues.map(({ name }) => name),
+    logger,
+  });
   const dispatch = new Dispatch({
     pool,
     state,
@@ -163,6 +170,9 @@ export function assemble(
     events,
     logger,
     revocation,
+    rules: { unknownTasks: settings.workerUnknownTasks, maxCrashes: settings.workerMaxCrashes },
+    deduplicate: settings.workerDeduplicateSuccessfulTasks ? backend : null,
+    onShelved: ({ id }) => shelf.disown(id),
     onSettleError,
   });
   const rateLimits = new RateLimits({
@@ -175,6 +185,7 @@ export function assemble(
   });
   const intake = new Intake({
     registry: app.tasks,
+    unknownTasks: settings.workerUnknownTasks,
     accept,
     logger,
     signals: app.signals,
@@ -330,6 +341,7 @@ export function assemble(
       stop: () => ladder.held(),
     },
     draining,
+    shelf,
     {
       name: "consumer",
       async start() {}, // flows since the connection is up

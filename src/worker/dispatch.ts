@@ -1,3 +1,5 @@
+import type { ResultBackend } from "../backend/backend.ts";
+import { crashesHeader, markOf } from "../broker/marks.ts";
 import type { Job } from "../execution/job.ts";
 import type { Completed, Outcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
@@ -5,10 +7,11 @@ import type { Pool, Runner } from "../pool/pool.ts";
 import { legible } from "../util/legible.ts";
 import type { HandOvers } from "./hand-over.ts";
 import { Interrupted } from "./interrupted.ts";
+import { MemoryWatch } from "./memory-watch.ts";
 import type { Request } from "./request.ts";
 import type { ResultKeeper } from "./result-keeper.ts";
 import type { Revocation } from "./revocation.ts";
-import { settle } from "./settle.ts";
+import { type Settlement, type SettleRules, settle, whereKept } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
 import type { TaskWatcher } from "./task-events.ts";
 import type { TimeLimits } from "./time-limits.ts";
@@ -25,6 +28,11 @@ export interface DispatchParts {
   readonly events: TaskWatcher;
   readonly logger: Logger;
   readonly revocation: Revocation;
+  readonly rules: Omit<SettleRules, "crashes">;
+  /** The result store, for `workerDeduplicateSuccessfulTasks`; null when that is off. */
+  readonly deduplicate: (() => Promise<ResultBackend>) | null;
+  /** A task was put on the shelf. */
+  readonly onShelved: (request: Request) => void;
   readonly onSettleError: (error: unknown) => void;
 }
 
@@ -46,6 +54,7 @@ export class Dispatch {
   #cold = false;
   /** Stopped because their message cannot be acknowledged any more. */
   readonly #cancelled = new WeakSet<Request>();
+  readonly #memory = new MemoryWatch();
 
   constructor(parts: DispatchParts) {
     this.#parts = parts;
@@ -125,6 +134,27 @@ export class Dispatch {
     }
     this.#running += 1;
     this.#given.add(request);
+    const { deduplicate } = this.#parts;
+    if (deduplicate === null || !request.delivery.redelivered || !request.policy.acksLate) return this.#run(request);
+    void this.#hasSucceeded(request, deduplicate).then((done) => {
+      if (!done) return this.#run(request);
+      this.#parts.logger.info("Task %s[%s] Task already completed successfully.", request.name, request.id);
+      request.phase = { name: "done", settlement: "ack" };
+      this.#free(request);
+      request.delivery.ack().catch(this.#parts.onSettleError);
+    });
+  }
+
+  /** Whether the result of an earlier delivery is there (inventory G74). A store that is away says nothing. */
+  async #hasSucceeded(request: Request, open: () => Promise<ResultBackend>): Promise<boolean> {
+    try {
+      return (await (await open()).load(request.id))?.status === "SUCCESS";
+    } catch {
+      return false;
+    }
+  }
+
+  #run(request: Request): void {
     void this.#parts.pool
       .run(this.#job(request), (runner) => this.#accepted(request, runner))
       .then(
@@ -157,22 +187,20 @@ export class Dispatch {
     state.count(request.name, runner.pid);
     this.#parts.events.started(request);
     if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
+    if (request.policy.acksLate && request.policy.rejectOnWorkerLost) this.#memory.watch(runner.pid);
     revocation.accepted(request);
   }
 
   #ended(request: Request, outcome: Outcome, runner: Runner | null): void {
-    this.#running -= 1;
-    this.#given.delete(request);
-    this.#parts.state.active.delete(request);
-    this.#parts.state.reserved.delete(request);
-    this.#next();
+    this.#free(request);
     const stopped = outcome.kind === "lost" || outcome.kind === "terminated";
     if (stopped && (this.#cold || this.#cancelled.has(request))) {
       if (!request.policy.acksLate && request.phase.name === "active") this.#track(this.#cancel(request));
       return; // what acknowledges late goes back unsettled
     }
-    this.#log(request, outcome, runner);
-    this.#track(this.#close(request, outcome));
+    const [end, settlement] = this.#judge(request, outcome, runner);
+    this.#log(request, end, settlement, runner);
+    this.#track(this.#close(request, end, settlement));
   }
 
   /** Counts it among what is on its way, until it is done. */
@@ -214,14 +242,13 @@ export class Dispatch {
   }
 
   /** Result first, message last: a crash in between runs the task again rather than losing it. */
-  async #close(request: Request, outcome: Outcome): Promise<void> {
-    const { delivery, policy } = request;
-    const settlement = settle(outcome, policy);
+  async #close(request: Request, outcome: Outcome, settlement: Settlement): Promise<void> {
+    const { delivery } = request;
     request.phase = { name: "done", settlement };
     const { handOvers } = this.#parts;
     if ("record" in outcome) {
       const handOver = "handOver" in outcome ? outcome.handOver : undefined;
-      const isWorth = handOver !== undefined || (policy.acksLate && settlement === "ack" && outcome.record !== null);
+      const isWorth = handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
       if (handOvers && isWorth) {
         const ends = settlement === "ack" ? delivery : null;
         // Somebody else's by now: the task runs again there, and this run leaves no trace.
@@ -237,11 +264,31 @@ export class Dispatch {
       this.#parts.events.ended(request, outcome, settlement);
     } else this.#parts.events.ended(request, outcome, settlement);
     if (settlement === "ack") await delivery.ack();
-    else if (settlement === "requeue") await delivery.reject({ requeue: true });
-    else await delivery.reject({ requeue: false, reason: reasonOf(outcome) });
+    else if (settlement === "requeue") await delivery.reject({ requeue: true, ...marksOf(request, outcome) });
+    else await delivery.reject({ requeue: false, reason: reasonOf(outcome), shelf: settlement === "shelf" });
   }
 
-  #log(request: Request, outcome: Outcome, runner: Runner | null): void {
+  /** The end, with all that is known of it, and what becomes of the message. */
+  #judge(request: Request, outcome: Outcome, runner: Runner | null): [Outcome, Settlement] {
+    const { rules, onShelved } = this.#parts;
+    const memory = runner === null ? null : this.#memory.last(runner.pid);
+    const crashes = crashesOf(request, outcome);
+    const settlement = settle(outcome, request.policy, { ...rules, crashes });
+    if (settlement === "shelf") onShelved(request);
+    const isLoop = settlement === "dead" && outcome.kind === "lost" && crashes >= rules.maxCrashes;
+    return [isLoop ? { ...outcome, deaths: crashes, memory } : outcome, settlement];
+  }
+
+  /** The slot is free again. */
+  #free(request: Request): void {
+    this.#running -= 1;
+    this.#given.delete(request);
+    this.#parts.state.active.delete(request);
+    this.#parts.state.reserved.delete(request);
+    this.#next();
+  }
+
+  #log(request: Request, outcome: Outcome, settlement: Settlement, runner: Runner | null): void {
     const { logger } = this.#parts;
     const processName = runner?.name ?? "MainProcess";
     const { name, id } = request;
@@ -285,11 +332,12 @@ export class Dispatch {
       case "invalid":
         return logger.error(
           { processName },
-          "Task %s[%s] cannot be run: %s (queue %s; kept in the dead-letter store)",
+          "Task %s[%s] cannot be run: %s (queue %s; %s)",
           name,
           id,
           legible(outcome.reason),
           request.delivery.queue,
+          whereKept(settlement),
         );
       case "time-limit":
         return logger.error("Hard time limit (%ss) exceeded for %s[%s]", outcome.seconds, name, id);
@@ -309,6 +357,18 @@ type Interruption = Exclude<Outcome, Completed>;
 
 const isInterrupted = (outcome: Outcome): outcome is Interruption =>
   outcome.kind === "time-limit" || outcome.kind === "terminated" || outcome.kind === "lost";
+
+/** Children that have died running it, this one included. */
+function crashesOf(request: Request, outcome: Outcome): number {
+  if (outcome.kind !== "lost" || !outcome.accepted || outcome.bystander) return 0;
+  return markOf(request.message.headers, crashesHeader) + 1;
+}
+
+/** A message that goes back counts the children it has killed: the count outlives this worker. */
+function marksOf(request: Request, outcome: Outcome): { readonly headers?: Readonly<Record<string, unknown>> } {
+  const crashes = crashesOf(request, outcome);
+  return crashes === 0 ? {} : { headers: { [crashesHeader]: crashes } };
+}
 
 function reasonOf(outcome: Outcome): string {
   switch (outcome.kind) {

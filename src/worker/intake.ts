@@ -14,11 +14,14 @@ import { pythonRepr } from "../util/repr.ts";
 import { type Interrupted, mostOpened } from "./interrupted.ts";
 import type { Request } from "./request.ts";
 import type { Revocation } from "./revocation.ts";
+import { type Settlement, settleUnknown, type UnknownTasks, whereKept } from "./settle.ts";
 import type { WorkerState } from "./state.ts";
 import type { TaskWatcher } from "./task-events.ts";
 
 export interface IntakeParts {
   readonly registry: TaskRegistry;
+  /** `workerUnknownTasks`. */
+  readonly unknownTasks: UnknownTasks;
   readonly accept: ReadonlySet<string>;
   readonly logger: Logger;
   readonly signals: Signals;
@@ -120,19 +123,21 @@ export class Intake {
   #unknown(delivery: Delivery, message: TaskMessage): void {
     const { interrupted, logger, signals } = this.#parts;
     const { headers } = message;
+    const settlement = settleUnknown(this.#parts.unknownTasks);
     logger.error(
-      "Received unregistered task of type '%s' (queue %s, id %s; kept in the dead-letter store).\n\n" +
+      "Received unregistered task of type '%s' (queue %s, id %s; %s).\n\n" +
         "Did you remember to import the module containing this task?\nOr maybe you're using relative imports?\n\n" +
         "The full contents of the message headers:\n%s\n\nThe delivery info for this task is:\n%j",
       legible(headers.task),
       delivery.queue,
       legible(headers.id),
+      whereKept(settlement),
       pythonRepr(headers, { maxLength: 1_000 }),
       { queue: delivery.queue, ...delivery.address },
     );
     if (signals.has("taskUnknown")) void signals.send("taskUnknown", { task: headers.task, id: headers.id });
     this.#parts.events.unknown(headers.id, headers.task);
-    this.#bury(delivery, interrupted.notRegistered(message), `NotRegistered: '${legible(headers.task)}'`);
+    this.#bury(delivery, interrupted.notRegistered(message), `NotRegistered: '${legible(headers.task)}'`, settlement);
   }
 
   /** No `task` header: a message of protocol 1, read once here and carried on as protocol 2. */
@@ -176,12 +181,16 @@ export class Intake {
   }
 
   /** A result that cannot be stored does not keep the message in hand. */
-  #bury(delivery: Delivery, recorded: Promise<void>, reason: string): void {
+  #bury(delivery: Delivery, recorded: Promise<void>, reason: string, settlement: Settlement = "dead"): void {
     recorded
       .catch((error: unknown) =>
         this.#parts.logger.warn("the reason could not be stored as a result: %s", textOf(error)),
       )
-      .then(() => delivery.reject({ requeue: false, reason }))
+      .then(() =>
+        settlement === "ack"
+          ? delivery.ack()
+          : delivery.reject({ requeue: false, reason, shelf: settlement === "shelf" }),
+      )
       .catch(this.#parts.onSettleError);
   }
 }

@@ -58,8 +58,11 @@ export class Interrupted {
       case "lost": {
         const how = outcome.signal === null ? `exitcode ${outcome.exitCode}` : `signal ${outcome.signal}`;
         if (outcome.deaths === undefined) return new WorkerLostError(`Worker exited prematurely: ${how}.`);
+        const memory = outcome.memory ? `, at ${Math.round(outcome.memory / 2 ** 20)} MiB of memory` : "";
         return new WorkerLostError(
-          `${outcome.deaths} child processes died of the message before it began, the last with ${how}.`,
+          outcome.accepted
+            ? `${outcome.deaths} child processes died running the task, the last with ${how}${memory}.`
+            : `${outcome.deaths} child processes died of the message before it began, the last with ${how}.`,
         );
       }
     }
@@ -70,7 +73,7 @@ export class Interrupted {
     if (outcome.kind === "terminated") return await this.#revoked(message, task.options, error);
     if (keepsErrors(message, task.options)) await this.#store(message, "FAILURE", error);
     // What kills children that open it is not opened here.
-    if (outcome.kind === "lost" && outcome.deaths !== undefined) return;
+    if (outcome.kind === "lost" && !outcome.accepted && outcome.deaths !== undefined) return;
     await this.#parts.followUp.failed(await this.#open(message), error, null);
   }
 

@@ -55,6 +55,24 @@ export const dieRequeued = app.task(
   },
 );
 
+export const alwaysDies = app.task(
+  "acts.alwaysDies",
+  { acksLate: true, rejectOnWorkerLost: true },
+  async (file: string) => {
+    mark(file, "run");
+    await sleep(300);
+    process.kill(process.pid, "SIGKILL");
+    await sleep(10_000);
+  },
+);
+
+/** The next version of the app has a task more, and one of its tasks takes an argument more. */
+const isNext = process.env.ACTS_VERSION === "2";
+if (isNext) app.task("acts.newcomer", (x: number) => x * 2);
+export const grown = isNext
+  ? app.task("acts.grown", (x: number, y: number) => x + y)
+  : app.task("acts.grown", (x: number) => x);
+
 export const failDead = app.task("acts.failDead", { acksLate: true, acksOnFailure: false }, () => {
   throw new Error("to the dead letters");
 });

@@ -120,7 +120,8 @@ async function stage(kind: (typeof brokerKinds)[number], args: readonly string[]
   const { TQ_BROKER_URL: url, TQ_RESULT_BACKEND: backend } = under.env;
   const worker = startWorker({
     app: inputs,
-    args: ["-c", "2", "-n", "w@here", ...args],
+    // Whatever is wrong with a message, it is to be seen in one place.
+    args: ["-c", "2", "-n", "w@here", "--", "worker.unknown_tasks=deadletter", ...args],
     env: { ...under.env, ACTS_QUEUE: under.queue, ...env },
   });
   const app = new Tq("client", { broker: url, backend, taskDefaultQueue: under.queue });
@@ -360,7 +361,7 @@ const odd: Readonly<Record<string, Odd>> = {
 for (const kind of brokerKinds) {
   describeWith(kind.needs, `bad input on ${kind.name}`, () => {
     test("never stops the worker: it is logged, recorded, kept, and left behind", async () => {
-      const limits = ["--", "worker_max_body_size=104857600"];
+      const limits = ["worker_max_body_size=104857600"];
       await using on = await stage(kind, limits);
       const { worker, app, to, broker, queue } = on;
       const children = childrenOf(worker.pid);
@@ -503,7 +504,7 @@ for (const kind of brokerKinds) {
 
     test("of 200 MB is refused without being read", async () => {
       const size = (kind.name === "RabbitMQ" ? 120 : 200) * mebibyte;
-      await using on = await stage(kind, ["--", `worker_max_body_size=${100 * mebibyte}`]);
+      await using on = await stage(kind, [`worker_max_body_size=${100 * mebibyte}`]);
       const { worker, app, to, queue } = on;
       const children = childrenOf(worker.pid);
       const before = memoryOf(worker.pid);

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import type { Outcome } from "../../src/execution/outcome.ts";
 import type { AckPolicy } from "../../src/task/task.ts";
-import { settle } from "../../src/worker/settle.ts";
+import { type SettleRules, settle, settleUnknown } from "../../src/worker/settle.ts";
 
 const early: AckPolicy = { acksLate: false, acksOnFailure: true, acksOnTimeout: true, rejectOnWorkerLost: false };
 const late: AckPolicy = { ...early, acksLate: true };
+
+const rules: SettleRules = { unknownTasks: "park", maxCrashes: 3, crashes: 1 };
 
 const outcomes: Record<string, Outcome> = {
   success: { kind: "success", runtime: 0, result: "1", record: null },
@@ -14,9 +16,12 @@ const outcomes: Record<string, Outcome> = {
   "reject, requeue": { kind: "reject", runtime: 0, requeue: true, reason: "" },
   "reject, dead": { kind: "reject", runtime: 0, requeue: false, reason: "" },
   invalid: { kind: "invalid", reason: "", record: null },
+  misfit: { kind: "invalid", reason: "", misfit: true, record: null },
   "time limit": { kind: "time-limit", seconds: 1 },
   terminated: { kind: "terminated", signal: "SIGTERM" },
   "lost while running": { kind: "lost", accepted: true, exitCode: 1, signal: null },
+  "lost for another's fault": { kind: "lost", accepted: true, bystander: true, exitCode: null, signal: "SIGKILL" },
+  "killer before it began": { kind: "lost", accepted: false, exitCode: 1, signal: null, deaths: 3 },
   "lost before it began": { kind: "lost", accepted: false, exitCode: null, signal: "SIGKILL" },
 };
 
@@ -30,9 +35,12 @@ const table: readonly (readonly [string, string, string, string, string, string]
   ["reject, requeue", "ack", "requeue", "requeue", "requeue", "requeue"],
   ["reject, dead", "ack", "dead", "dead", "dead", "dead"],
   ["invalid", "dead", "dead", "dead", "dead", "dead"],
+  ["misfit", "shelf", "shelf", "shelf", "shelf", "shelf"],
   ["time limit", "ack", "ack", "ack", "requeue", "ack"],
   ["terminated", "ack", "ack", "ack", "ack", "ack"],
   ["lost while running", "ack", "ack", "dead", "ack", "requeue"],
+  ["lost for another's fault", "ack", "requeue", "requeue", "requeue", "requeue"],
+  ["killer before it began", "dead", "dead", "dead", "dead", "dead"],
   ["lost before it began", "requeue", "requeue", "requeue", "requeue", "requeue"],
 ];
 
@@ -44,11 +52,32 @@ describe("what becomes of a message", () => {
   test.each(table)("%s", (name, whenEarly, whenLate, noAckOnFailure, noAckOnTimeout, rejectOnLost) => {
     const outcome = outcomes[name] as Outcome;
     expect({
-      early: settle(outcome, early),
-      late: settle(outcome, late),
-      noAckOnFailure: settle(outcome, { ...late, acksOnFailure: false }),
-      noAckOnTimeout: settle(outcome, { ...late, acksOnTimeout: false }),
-      rejectOnLost: settle(outcome, { ...late, rejectOnWorkerLost: true }),
+      early: settle(outcome, early, rules),
+      late: settle(outcome, late, rules),
+      noAckOnFailure: settle(outcome, { ...late, acksOnFailure: false }, rules),
+      noAckOnTimeout: settle(outcome, { ...late, acksOnTimeout: false }, rules),
+      rejectOnLost: settle(outcome, { ...late, rejectOnWorkerLost: true }, rules),
     }).toEqual({ early: whenEarly, late: whenLate, noAckOnFailure, noAckOnTimeout, rejectOnLost });
+  });
+
+  test("that killed its child again and again is dead, however it is acknowledged late", () => {
+    const lost = outcomes["lost while running"] as Outcome;
+    const policy: AckPolicy = { ...late, rejectOnWorkerLost: true };
+    expect([1, 2, 3, 4].map((crashes) => settle(lost, policy, { ...rules, crashes }))).toEqual([
+      "requeue",
+      "requeue",
+      "dead",
+      "dead",
+    ]);
+    expect(settle(lost, policy, { ...rules, maxCrashes: 1 })).toBe("dead");
+    expect(settle(lost, early, { ...rules, crashes: 9 })).toBe("ack");
+  });
+
+  test("nobody here can run is the settings' to say", () => {
+    expect((["park", "deadletter", "discard"] as const).map(settleUnknown)).toEqual(["shelf", "dead", "ack"]);
+    const misfit = outcomes.misfit as Outcome;
+    expect(settle(misfit, early, { ...rules, unknownTasks: "discard" })).toBe("ack");
+    // What cannot be decoded is no task of another version.
+    expect(settle(outcomes.invalid as Outcome, early, { ...rules, unknownTasks: "discard" })).toBe("dead");
   });
 });
