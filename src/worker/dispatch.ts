@@ -248,7 +248,8 @@ export class Dispatch {
     const { handOvers } = this.#parts;
     if ("record" in outcome) {
       const handOver = "handOver" in outcome ? outcome.handOver : undefined;
-      const isWorth = handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
+      const isWorth =
+        handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
       if (handOvers && isWorth) {
         const ends = settlement === "ack" ? delivery : null;
         // Somebody else's by now: the task runs again there, and this run leaves no trace.
