@@ -20,6 +20,7 @@ export interface Programs {
   readonly tmux: Program;
   /** The `bin` folder of a Python environment with Celery. */
   readonly celery: Program;
+  readonly shellcheck: Program;
 }
 
 /** Says what is being done, where it takes long enough for somebody to wonder. */
@@ -41,6 +42,7 @@ const rabbitFolders = [
 export async function findPrograms(say: Say): Promise<Programs> {
   const find = () => ({
     redis: given("TQ_TEST_REDIS_SERVER") ?? inFolders("redis-server", [...pathFolders(), ...redisFolders]),
+    shellcheck: given("TQ_TEST_SHELLCHECK") ?? inFolders("shellcheck", [...pathFolders(), "/opt/homebrew/bin"]),
     rabbit: given("TQ_TEST_RABBITMQ_SERVER") ?? inFolders("rabbitmq-server", [...rabbitFolders, ...pathFolders()]),
     tmux:
       given("TQ_TEST_TMUX") ?? inFolders("tmux", [...pathFolders(), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"]),
@@ -50,6 +52,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
   if (found.redis === undefined) packages.push("redis-server");
   if (found.rabbit === undefined) packages.push("rabbitmq-server");
   if (found.tmux === undefined) packages.push("tmux");
+  if (found.shellcheck === undefined) packages.push("shellcheck");
   if (given("TQ_TEST_CELERY") === undefined && !(await hasVenv())) packages.push("python3", "python3-venv");
   const refusal = packages.length > 0 ? await installDebianPackages(packages, say) : undefined;
   if (packages.length > 0) found = find();
@@ -62,6 +65,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
     rabbitmqServer: orMissing(found.rabbit, "rabbitmq-server"),
     tmux: orMissing(found.tmux, "tmux"),
     celery: await findCelery(say),
+    shellcheck: orMissing(found.shellcheck, "shellcheck"),
   };
 }
 

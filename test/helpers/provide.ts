@@ -38,6 +38,7 @@ export async function provideServices(say: Say): Promise<Services> {
   const redis = note("TQ_TEST_REDIS_SERVER", programs.redisServer);
   const rabbit = note("TQ_TEST_RABBITMQ_SERVER", programs.rabbitmqServer);
   note("TQ_TEST_CELERY", programs.celery);
+  note("TQ_TEST_SHELLCHECK", programs.shellcheck);
   note("TQ_TEST_TMUX", programs.tmux);
   await Promise.all([
     redis !== undefined &&

@@ -21,6 +21,7 @@ const variables = {
   "rabbitmq-server": "TQ_TEST_RABBITMQ_SERVER",
   vhost: "TQ_TEST_RABBITMQ_CONTROL",
   celery: "TQ_TEST_CELERY",
+  shellcheck: "TQ_TEST_SHELLCHECK",
   tmux: "TQ_TEST_TMUX",
 } as const;
 
