@@ -3,6 +3,7 @@ import { asDetached } from "../system/daemonize.ts";
 import { EX_OK } from "../system/exit-codes.ts";
 import { codename, version } from "../version.ts";
 import type { CommandModule } from "./command.ts";
+import type { CompletedCommand } from "./completion.ts";
 import { configureHelp } from "./help.ts";
 import { addOptions, readOptions, spellingsOf } from "./options.ts";
 import { createOutput, reportError } from "./output.ts";
@@ -27,6 +28,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   },
   events: { summary: "Event-stream utilities.", load: async () => (await import("./events.ts")).eventsCommand },
   inspect: { summary: "Inspect the workers.", load: async () => (await import("./inspect.ts")).inspectCommand },
+  completion: {
+    summary: "Print the completion of bash, zsh or fish.",
+    load: async () => (await import("./completion.ts")).completionCommand(describeCommands),
+  },
   multi: { summary: "Start multiple worker instances.", load: async () => (await import("./multi.ts")).multiCommand },
   canvas: {
     summary: "Look at a workflow, and mend one that is stuck.",
@@ -119,6 +124,15 @@ function multiWords(argv: readonly string[]): readonly string[] | undefined {
   if (name === undefined) return [];
   const end = rest.indexOf("--");
   return [name, ...(end < 0 ? rest : rest.slice(0, end)), ...argv.slice(0, at), ...(end < 0 ? [] : rest.slice(end))];
+}
+
+/** The program and its commands, each defined once, for the completions of shells. */
+async function describeCommands(): Promise<readonly CompletedCommand[]> {
+  const { describeForCompletion } = await import("./completion.ts");
+  const nothing = async (): Promise<void> => undefined;
+  const program = createProgram((text) => text, nothing, nothing);
+  for (const command of program.commands) (await commands[command.name()]?.load())?.define(command);
+  return [program, ...program.commands].map(describeForCompletion);
 }
 
 function createProgram(

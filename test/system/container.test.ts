@@ -25,7 +25,7 @@ describeWith("shellcheck", "the scripts of the image", () => {
 
 describe("the examples for containers and other supervisors", () => {
   test("are YAML, with probes, time to stop, and a grace that is shorter than it", () => {
-    const compose = load(readFileSync(join(root, "docker", "compose.yaml"), "utf8")) as Record<string, never>;
+    const compose = load(readFileSync(join(root, "docker", "compose.yaml"), "utf8")) as { services: object };
     expect(Object.keys(compose.services)).toEqual(["redis", "rabbitmq", "worker", "beat"]);
     const documents = loadAll(readFileSync(join(root, "kubernetes", "tq.yaml"), "utf8")) as {
       kind: string;

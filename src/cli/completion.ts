@@ -1,0 +1,180 @@
+import { type Command, InvalidArgumentError, type Option } from "commander";
+import type { CommandModule } from "./command.ts";
+import { optionTerm } from "./options.ts";
+
+/** An option as a shell completes it. */
+export interface CompletedOption {
+  readonly short: string | null;
+  readonly long: string | null;
+  readonly help: string;
+  readonly takesValue: boolean;
+  /** Its values, where there is a list of them. */
+  readonly choices: readonly string[];
+}
+
+/** A command as a shell completes it; the program itself has no name. */
+export interface CompletedCommand {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: readonly CompletedOption[];
+}
+
+const shells = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
+type Shell = keyof typeof shells;
+
+/** `tq completion SHELL`: prints what makes a shell complete commands, options and their values. */
+export function completionCommand(describe: () => Promise<readonly CompletedCommand[]>): CommandModule {
+  return {
+    description: `Print the completion of a shell, made from the commands as they are.
+
+Examples
+--------
+
+$ source <(tq completion bash)
+$ tq completion zsh > "\${fpath[1]}/_tq"
+$ tq completion fish > ~/.config/fish/completions/tq.fish`,
+    define(command) {
+      command.usage("[OPTIONS] SHELL").argument("<SHELL>", "bash, zsh or fish.", (text: string) => {
+        if (!Object.hasOwn(shells, text)) throw new InvalidArgumentError("Expected one of bash, zsh, fish.");
+        return text;
+      });
+    },
+    async run(command, session) {
+      session.output.print(shells[command.args[0] as Shell](await describe()));
+      return 0;
+    },
+  };
+}
+
+/** What there is to complete of a command once it is defined. */
+export function describeForCompletion(command: Command): CompletedCommand {
+  const shown = command.options.filter((option) => !option.hidden);
+  return {
+    name: command.parent === null ? "" : command.name(),
+    summary: command.summary(),
+    options: [...shown.map(describeOption), { ...helpOption }],
+  };
+}
+
+const helpOption: CompletedOption = {
+  short: null,
+  long: "--help",
+  help: "Show this message and exit.",
+  takesValue: false,
+  choices: [],
+};
+
+function describeOption(option: Option): CompletedOption {
+  const choices = /\[([\w.]+(?:\|[\w.]+)+)\]$/.exec(optionTerm(option))?.[1]?.split("|") ?? [];
+  return {
+    short: option.short ?? null,
+    long: option.long ?? null,
+    help: option.description.split(/(?<=\.)\s/)[0] ?? "",
+    takesValue: option.required,
+    choices,
+  };
+}
+
+const namesOf = (options: readonly CompletedOption[]): string[] =>
+  options.flatMap(({ short, long }) => [short, long]).filter((name) => name !== null);
+
+function bashScript(commands: readonly CompletedCommand[]): string {
+  const program = commands.find(({ name }) => name === "");
+  const named = commands.filter(({ name }) => name !== "");
+  const valued = (options: readonly CompletedOption[]) => options.filter(({ takesValue }) => takesValue);
+  const own = named.map(({ name, options }) => {
+    const lists = options
+      .filter(({ choices }) => choices.length > 0)
+      .map((option) => `        ${namesOf([option]).join("|")}) values="${option.choices.join(" ")}" ;;`);
+    const files = namesOf(valued(options).filter(({ choices }) => choices.length === 0)).join("|");
+    return [
+      `    ${name})`,
+      `      options="${namesOf(options).join(" ")}"`,
+      '      case "$previous" in',
+      ...lists,
+      ...(files === "" ? [] : [`        ${files}) return ;;`]),
+      "      esac ;;",
+    ].join("\n");
+  });
+  const skipped = namesOf(valued(program?.options ?? [])).join("|") || "--";
+  return `# bash completion of tq: source <(tq completion bash)
+_tq() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
+  local command="" options="${namesOf(program?.options ?? []).join(" ")}" values="" index
+  COMPREPLY=()
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    case "\${COMP_WORDS[index]}" in
+      ${skipped}) index=$((index + 1)) ;;
+      -*) ;;
+      *) command="\${COMP_WORDS[index]}"; break ;;
+    esac
+  done
+  case "$command" in
+    "") values="${named.map(({ name }) => name).join(" ")}"
+      case "$previous" in ${skipped}) return ;; esac ;;
+${own.join("\n")}
+  esac
+  if [[ "$current" == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+  elif [[ -n "$values" ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$values" -- "$current")
+  fi
+}
+complete -o default -F _tq tq`;
+}
+
+function zshScript(commands: readonly CompletedCommand[]): string {
+  const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+  const plain = (text: string): string => text.replace(/[[\]:\\]/g, "\\$&");
+  const spec = (option: CompletedOption): string[] => {
+    const names = namesOf([option]);
+    const action = option.choices.length > 0 ? `(${option.choices.join(" ")})` : "_files";
+    const value = option.takesValue ? `:${plain(names.at(-1)?.replace(/^-+/, "") ?? "value")}:${action}` : "";
+    return names.map((name) => quote(`(${names.join(" ")})${name}[${plain(option.help)}]${value}`));
+  };
+  const lines = (options: readonly CompletedOption[]): string => options.flatMap(spec).join(" \\\n        ");
+  const program = commands.find(({ name }) => name === "");
+  const named = commands.filter(({ name }) => name !== "");
+  return `#compdef tq
+# zsh completion of tq: tq completion zsh > "\${fpath[1]}/_tq"
+_tq() {
+  local curcontext="$curcontext" state line
+  _arguments -C \\
+        ${lines(program?.options ?? [])} \\
+        '1: :->command' '*:: :->rest'
+  case $state in
+    command)
+      local -a commands=(
+${named.map(({ name, summary }) => `        ${quote(`${name}:${plain(summary)}`)}`).join("\n")}
+      )
+      _describe command commands ;;
+    rest)
+      case $line[1] in
+${named.map(({ name, options }) => `      ${name}) _arguments -s \\\n        ${lines(options)} \\\n        '*:file:_files' ;;`).join("\n")}
+      esac ;;
+  esac
+}
+if [ "$funcstack[1]" = _tq ]; then _tq "$@"; else compdef _tq tq; fi`;
+}
+
+function fishScript(commands: readonly CompletedCommand[]): string {
+  const quote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  const line = (condition: string, option: CompletedOption): string =>
+    [
+      "complete -c tq",
+      `-n ${quote(condition)}`,
+      ...(option.short === null ? [] : [`-s ${option.short.slice(1)}`]),
+      ...(option.long === null ? [] : [`-l ${option.long.slice(2)}`]),
+      ...(option.takesValue ? [option.choices.length > 0 ? `-x -a ${quote(option.choices.join(" "))}` : "-r"] : []),
+      `-d ${quote(option.help)}`,
+    ].join(" ");
+  const lines = commands.flatMap(({ name, summary, options }) =>
+    name === ""
+      ? options.map((option) => line("__fish_use_subcommand", option))
+      : [
+          `complete -c tq -f -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
+          ...options.map((option) => line(`__fish_seen_subcommand_from ${name}`, option)),
+        ],
+  );
+  return `# fish completion of tq: tq completion fish > ~/.config/fish/completions/tq.fish\n${lines.join("\n")}`;
+}
