@@ -20,6 +20,8 @@ export interface RabbitServer extends AsyncDisposable {
   /** amqp://guest:guest@127.0.0.1:port, the default virtual host. */
   readonly url: string;
   readonly control: RabbitControl;
+  /** A signal to the node's processes. */
+  signal(name: NodeJS.Signals): void;
   /** SIGKILL to the node, and waits until it is gone. */
   kill(): Promise<void>;
   /** Starts it again on the same port and the same database after `kill`. */
@@ -61,6 +63,7 @@ async function startOn(binary: string): Promise<RabbitServer> {
     port,
     url: `amqp://guest:guest@127.0.0.1:${port}`,
     control: { ctl: join(dirname(binary), "rabbitmqctl"), env },
+    signal: (name) => child.signalGroup(name),
     async kill() {
       await child.kill();
     },
