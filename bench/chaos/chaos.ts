@@ -20,14 +20,21 @@ export interface ChaosOptions {
   readonly workers?: number;
   /** Children of each worker; default 2. */
   readonly concurrency?: number;
+  /** Ends the run before its time: what it has started is stopped and removed. */
+  readonly signal?: AbortSignal;
   /** Told of each fault as it is over. */
   readonly onFault?: (fault: FaultReport, count: number) => void;
 }
 
 export interface FaultReport {
   readonly name: string;
-  /** Seconds from the moment everybody could work again until everybody hit by it did; infinity when they never did. */
+  /**
+   * Seconds from the moment everybody could work again until everybody hit by it had run a task
+   * that was sent after it; infinity when they never did.
+   */
   readonly recovery: number;
+  /** Where somebody never did: the last words of the workers. */
+  readonly log?: string;
 }
 
 /** What came of it. */
@@ -54,6 +61,8 @@ export interface Verdict {
 /** Tasks on their way at most. */
 const mostOutstanding = 400;
 const batch = 20;
+/** So many keep everybody busy who is waited for. */
+const enough = 60;
 /** Seconds a fault may take to be got over, and the last tasks to run. */
 const patience = 60;
 
@@ -85,11 +94,13 @@ export async function runChaos(options: ChaosOptions): Promise<Verdict> {
     const dice = createDice(options.seed);
     const choose = chooser(site, options.profile ?? "all", dice);
     for (let count = 1; count <= options.faults; count += 1) {
+      options.signal?.throwIfAborted();
       await load.reach(count / (options.faults + 1));
       const fault = choose();
       load.hurry(true);
       const aftermath = await fault.strike({ site, crew, dice });
-      const report = { name: fault.name, recovery: await recovered(ledger, aftermath) };
+      const recovery = await recovered(ledger, aftermath, load.next);
+      const report = { name: fault.name, recovery, ...(Number.isFinite(recovery) ? {} : { log: crew.log }) };
       load.hurry(false);
       reports.push(report);
       options.onFault?.(report, count);
@@ -144,6 +155,11 @@ class Load {
   #share = 0;
   #hurried = false;
   longestWait = 0;
+
+  /** Number of the task that is sent next. */
+  get next(): number {
+    return this.#next;
+  }
 
   constructor(app: Tq, ledger: Ledger, goal: number) {
     this.#app = app;
@@ -203,8 +219,9 @@ class Load {
 
   async #work(): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      const wanted = this.#hurried || this.confirmed.size < this.#share * this.#goal + mostOutstanding;
-      if (!wanted || this.#next - this.#done > mostOutstanding) {
+      const due = this.#next < this.#share * this.#goal;
+      const outstanding = this.#next - this.#done;
+      if (outstanding > mostOutstanding || !(due || (this.#hurried && outstanding < enough))) {
         await this.#look();
         continue;
       }
@@ -223,12 +240,12 @@ class Load {
   }
 }
 
-/** Seconds from `healed` to the last of the runs awaited. */
-async function recovered(ledger: Ledger, { healed, signs }: Aftermath): Promise<number> {
+/** Seconds from `healed` to the last of the runs awaited, each of a task that was sent after the fault: `from` is its number. */
+async function recovered(ledger: Ledger, { healed, signs }: Aftermath, from: number): Promise<number> {
   const open = new Set(signs);
   let last = healed;
   const unwatch = ledger.watch((run) => {
-    if (run.at < healed) return;
+    if (run.at < healed || run.id < from) return;
     for (const sign of open) {
       if (!sign(run)) continue;
       open.delete(sign);

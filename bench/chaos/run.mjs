@@ -61,6 +61,13 @@ const kindOf = (name) =>
         : name.startsWith("sqlite")
           ? "sqlite"
           : undefined;
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.on(signal, () => {
+    console.log("\nstopping after this fault ...");
+    interrupted.abort(new Error(`stopped by ${signal}`));
+  });
+}
 let failed = false;
 for (const name of positionals.length > 0 ? positionals : ["sqlite", "redis", "amqp"]) {
   const kind = kindOf(name);
@@ -79,8 +86,11 @@ for (const name of positionals.length > 0 ? positionals : ["sqlite", "redis", "a
     seed: Number(values.seed),
     workers: Number(values.workers),
     concurrency: Number(values.concurrency),
-    onFault: ({ name: what, recovery }, count) =>
-      console.log(`${String(count).padStart(4)}/${faults}  ${recovery.toFixed(2).padStart(6)} s  ${what}`),
+    signal: interrupted.signal,
+    onFault: ({ name: what, recovery, log }, count) => {
+      console.log(`${String(count).padStart(4)}/${faults}  ${recovery.toFixed(2).padStart(6)} s  ${what}`);
+      if (log) console.log(log);
+    },
   });
   const good = verdict.lost.length === 0 && verdict.p99 <= Number(values.promise);
   failed ||= !good;

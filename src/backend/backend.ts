@@ -50,7 +50,9 @@ export interface ResultBackend {
   openChord(groupId: string, size: number, options?: { readonly grow?: string }): Promise<void>;
   /**
    * Counts one part in, once per task id. Resolves to all parts in group order for exactly one
-   * caller, the one that brought the last; to undefined for every other.
+   * caller, the one that brought the last; to undefined for every other. When the task that
+   * brought the last comes again, its first run may have died before it could make use of the
+   * parts: it gets them too, unless the chord is closed a second later.
    */
   addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined>;
   /** Forgets a chord that has fired. */

@@ -86,7 +86,7 @@ for (const kind of brokerKinds) {
 
     test("when its grace is over, what acknowledges late is given back and the rest is ended", async () => {
       await using scene = await stage(kind, { args: ["-c", "2", "--grace", "1"] });
-      const { worker, send, lines, waiting, app } = scene;
+      const { worker, send, lines, waiting } = scene;
       await send("late", "late", 60);
       const early = await send("early", "early", 60);
       await until(() => lines().length === 2);

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { SharedWrite } from "../../broker/broker.ts";
 import { positive, type RedisAddress, redisAddress } from "../../broker/redis/options.ts";
 import { parseBackendUrl } from "../../config/url.ts";
@@ -138,10 +139,14 @@ export class RedisBackend implements ResultBackend {
       fireAgainAfter,
       head,
     ];
-    const answer = await this.#link.use((connection) =>
-      connection.run<Buffer[] | null>(chordPartScript, [j, t, s, counted], args, "bytes"),
-    );
-    return answer === null ? undefined : this.#parts(answer);
+    for (;;) {
+      const answer = await this.#link.use((connection) =>
+        connection.run<Buffer[] | Buffer | null>(chordPartScript, [j, t, s, counted], args, "bytes"),
+      );
+      if (answer === null) return undefined;
+      if (!Buffer.isBuffer(answer)) return this.#parts(answer);
+      await sleep(Number(answer.toString()) * 1000 + 5);
+    }
   }
 
   async closeChord(groupId: string): Promise<void> {

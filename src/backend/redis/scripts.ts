@@ -33,11 +33,13 @@ return stored
  * KEYS: j, t, s, counted. ARGV: task id, member, score, "1" when ordered, seconds all is kept (0:
  * for ever), a name for this call, seconds after which the one that fired may ask again, how
  * members of this task begin (empty: cannot be told).
- * Answers false, or the parts with their scores (a list's parts without).
+ * Answers false, or the parts with their scores (a list's parts without), or seconds after which
+ * to ask again.
  *
  * The call's name makes it safe to send again when its answer was lost with the connection. That
  * the one who fired may ask again later makes up for a process that died between being told and
- * sending the body: its task comes again, and without that nobody would ever send it.
+ * sending the body: its task comes again, and without that nobody would ever send it. Where the
+ * first one lives it has forgotten the chord by then.
  */
 export const chordPartScript = plainScript(`
 local j, t, s, counted = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -53,7 +55,8 @@ end
 if redis.call('HSETNX', counted, 'task:' .. task, '1') == 0 then
   local fired = redis.call('HMGET', counted, 'fired:by', 'fired:call', 'fired:at')
   if fired[1] ~= task or redis.call('EXISTS', s) == 0 then return false end
-  if fired[2] ~= ARGV[6] and now - tonumber(fired[3]) < tonumber(ARGV[7]) then return false end
+  local wait = tonumber(fired[3]) + tonumber(ARGV[7]) - now
+  if fired[2] ~= ARGV[6] and wait > 0 then return string.format('%.3f', wait) end
   redis.call('HSET', counted, 'fired:call', ARGV[6], 'fired:at', string.format('%.6f', now))
   return parts()
 end

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { SharedWrite } from "../../broker/broker.ts";
 import { parseBackendUrl, type SqliteUrl } from "../../config/url.ts";
 import { BackendConnectionError, OperationalError } from "../../errors.ts";
@@ -16,6 +17,8 @@ import { backendSchema } from "./schema.ts";
 const storesPerSweep = 200;
 /** Results looked at in one transaction when expired ones are removed. */
 const sweepSize = 500;
+/** Seconds after which the task that completed a chord is given its parts again, when it comes again and the chord is still there. */
+const fireAgainAfter = 1;
 
 /**
  * The result store in a file, `sqlite://./.tq/tq.db`: the default, in the same file as the
@@ -133,15 +136,25 @@ class SqliteBackend implements ResultBackend {
   async addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {
     const { taskId, index, state, result } = part;
     const stored: StoredPart = { taskId, place: index, state, body: encodeJson(result) };
-    const all = await this.#use(({ db, queries }) =>
-      db.write(() => (queries.addPart(groupId, stored, Date.now()) ? queries.parts(groupId) : undefined)),
+    const firedBy = (queries: Queries): boolean => queries.completedBy(groupId) === taskId;
+    const counted = await this.#use(({ db, queries }) =>
+      db.write((): readonly StoredPart[] | "again" | undefined => {
+        if (queries.addPart(groupId, stored, Date.now())) return queries.parts(groupId);
+        return firedBy(queries) ? "again" : undefined;
+      }),
     );
+    const all = counted === "again" ? await this.#askAgain(groupId, firedBy) : counted;
     return all?.map(({ taskId: id, place, state, body }) => ({
       taskId: id,
       index: place,
       state,
       result: decodeJson(body),
     }));
+  }
+
+  async #askAgain(groupId: string, fired: (queries: Queries) => boolean): Promise<readonly StoredPart[] | undefined> {
+    await sleep(fireAgainAfter * 1000);
+    return await this.#use(({ db, queries }) => db.read(() => (fired(queries) ? queries.parts(groupId) : undefined)));
   }
 
   closeChord(groupId: string): Promise<void> {

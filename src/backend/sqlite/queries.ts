@@ -127,6 +127,16 @@ export class Queries {
     return row?.complete === 1;
   }
 
+  /** The task that brought the last part of a chord that is complete and not closed. Reading. */
+  completedBy(groupId: string): string | undefined {
+    const row = this.#get(
+      `SELECT task_id FROM chord_part JOIN chord USING (group_id)
+       WHERE group_id = ? AND counted = size ORDER BY chord_part.rowid DESC LIMIT 1`,
+      groupId,
+    );
+    return row?.task_id as string | undefined;
+  }
+
   /** In group order, those without a place last. Reading. */
   parts(groupId: string): StoredPart[] {
     const rows = this.#all(

@@ -164,7 +164,7 @@ export class AmqpDeadLetters implements DeadLetters {
     } catch (error) {
       throw held.failure ?? error;
     } finally {
-      if (held.open) await channel.close().catch(() => undefined);
+      await link.closeChannel(held).catch(() => undefined);
     }
     return removed;
   }

@@ -81,6 +81,8 @@ export class Link {
   readonly #wanted: (() => boolean)[] = [];
   /** Questions the broker has not answered yet. */
   #asked = 0;
+  /** Lets those who asked them go. */
+  readonly #waiting = new Set<(error: Error) => void>();
 
   constructor(
     model: ChannelModel,
@@ -159,11 +161,19 @@ export class Link {
     return result;
   }
 
-  /** Gives what amqplib throws when the connection goes the name everybody here expects. */
+  /**
+   * Gives what amqplib throws when the connection goes the name everybody here expects, and throws
+   * also where amqplib would wait for ever: for the answer to a channel's closing.
+   */
   async guard<T>(work: Promise<T>): Promise<T> {
     this.#asked += 1;
+    let giveUp: ((error: Error) => void) | undefined;
     try {
-      return await work;
+      return await new Promise<T>((resolve, reject) => {
+        giveUp = reject;
+        this.#waiting.add(reject);
+        work.then(resolve, reject);
+      });
     } catch (error) {
       // The connection's own end is told right after that of its channels.
       await Promise.resolve();
@@ -171,7 +181,13 @@ export class Link {
       throw error;
     } finally {
       this.#asked -= 1;
+      if (giveUp) this.#waiting.delete(giveUp);
     }
+  }
+
+  /** Closes a channel; resolves when the broker has read all that was sent over it, rejects when the link ends before. */
+  async closeChannel({ channel, open }: LinkChannel): Promise<void> {
+    if (open) await this.guard(channel.close());
   }
 
   /**
@@ -247,6 +263,11 @@ export class Link {
   #closed(error: unknown): void {
     this.#stopWatching();
     this.failure ??= connectionLost(this.displayUrl, error ?? new Error("closed by the broker"));
+    const { failure } = this;
+    // Behind what amqplib tells its own: it knows more of each.
+    setImmediate(() => {
+      for (const giveUp of this.#waiting) giveUp(failure);
+    });
     if (this.#told || this.#closing) return;
     this.#told = true;
     this.#onLost(this.failure as BrokerConnectionError);

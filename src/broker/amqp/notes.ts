@@ -90,7 +90,7 @@ export class AmqpNotes implements Notes {
     } catch (error) {
       throw held.failure ?? error;
     } finally {
-      if (held.open) await held.channel.close().catch(() => undefined);
+      await link.closeChannel(held).catch(() => undefined);
     }
     return [...notes.values()].sort((a, b) => a.at.getTime() - b.at.getTime());
   }

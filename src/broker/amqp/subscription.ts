@@ -153,7 +153,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
     this.#end("closed");
     if (this.#held.open) {
       // The answer proves that every ack before it was read; what is unsettled goes back with the channel.
-      await this.#held.channel.close().then(
+      await this.#link.closeChannel(this.#held).then(
         () => this.#acknowledgements.settle(null),
         (error) => this.#acknowledgements.settle(connectionLost(this.#link.displayUrl, error)),
       );
@@ -377,7 +377,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
   #lose(error: unknown): void {
     if (this.#state !== "open") return;
     this.#end("lost");
-    if (this.#held.open) void this.#held.channel.close().catch(() => undefined);
+    void this.#link.closeChannel(this.#held).catch(() => undefined);
     this.#tellLost(error);
   }
 

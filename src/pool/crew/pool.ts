@@ -550,14 +550,15 @@ export class CrewPool implements Pool {
       this.#options.logger.error(`${slot.name}, meant to take over later, did not start: ${slot.failure ?? signal}`);
       return;
     }
-    // Killed from outside, by the kernel for its memory or by somebody: it says nothing about an app that has run.
-    if (slot.failure === undefined && signal !== null && !this.#started) {
+    // Killed from outside, by the kernel for its memory or by somebody: it says nothing about an app that runs.
+    const killed = slot.failure === undefined && signal !== null;
+    if (killed && (!this.#started || [...this.#slots].some(({ state }) => state === "ready"))) {
       this.#reportDeath(slot, exitCode, signal);
       return;
     }
     this.#failedStarts += 1;
     const why = slot.failure ?? `it exited with ${signal ?? `code ${exitCode}`}`;
-    if (this.#failedStarts < mostFailedStarts && slot.failure?.startsWith("it was not ready")) return;
+    if (this.#failedStarts < mostFailedStarts && (killed || slot.failure?.startsWith("it was not ready"))) return;
     const what = this.kind === "threads" ? "thread" : "child process";
     const error = new PoolStartError(`no ${what} can be started: ${why}`);
     this.#stopping = true;
