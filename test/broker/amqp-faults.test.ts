@@ -251,7 +251,7 @@ async function startForwarder(url: string): Promise<Forwarder> {
     upstream.on("data", (chunk) => client.write(filter(chunk)));
 
     test("a flow that is being closed ends with the link, although nobody answers", async () => {
-      const proxy = owned(await startProxy((await vhost()).url));
+      const proxy = owned(await startProxy(owned(await freshVhost()).url));
       const broker = await connect(proxy.url);
       const queue = queueOf("closing");
       for (let round = 0; round < 3; round += 1) {
