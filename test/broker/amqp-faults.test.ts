@@ -249,21 +249,6 @@ async function startForwarder(url: string): Promise<Forwarder> {
     client.on("data", (chunk) => upstream.write(chunk));
     const filter = deliveryFilter(() => swallow);
     upstream.on("data", (chunk) => client.write(filter(chunk)));
-
-    test("a flow that is being closed ends with the link, although nobody answers", async () => {
-      const proxy = owned(await startProxy(owned(await freshVhost()).url));
-      const broker = await connect(proxy.url);
-      const queue = queueOf("closing");
-      for (let round = 0; round < 3; round += 1) {
-        await until(() => broker.connect().then(() => true), { timeout: 20 });
-        const { subscription } = await consume(broker, queue);
-        proxy.mute();
-        const closed = subscription.close();
-        proxy.reset();
-        await closed;
-        proxy.restore();
-      }
-    });
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   target.port = String((server.address() as AddressInfo).port);
@@ -362,6 +347,21 @@ describeWith(["amqp", "vhost"], "RabbitMQ refuses", () => {
 
 describeWith(["amqp", "vhost"], "A subscription to RabbitMQ", () => {
   const brokerOf = async (): Promise<Broker> => connect(owned(await freshVhost()).url);
+
+  test("a flow that is being closed ends with the link, although nobody answers", async () => {
+    const proxy = owned(await startProxy(owned(await freshVhost()).url));
+    const broker = await connect(proxy.url);
+    const queue = queueOf("closing");
+    for (let round = 0; round < 3; round += 1) {
+      await until(() => broker.connect().then(() => true), { timeout: 20 });
+      const { subscription } = await consume(broker, queue);
+      proxy.mute();
+      const closed = subscription.close();
+      proxy.reset();
+      await closed;
+      proxy.restore();
+    }
+  });
 
   test("goes on when its queue is deleted under it", async () => {
     const [broker, queue] = [await brokerOf(), queueOf("q")];

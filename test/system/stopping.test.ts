@@ -155,7 +155,7 @@ describe("stopping", () => {
     await worker.printed("Initiating Soft Shutdown, terminating in 3 seconds");
     expect(await short.get({ timeout: 10 })).toBe("short");
     expect(await worker.exited).toEqual({ code: 0, signal: null });
-    expect(lines()).toEqual(["begin short", "begin long", "end short"]);
+    expect(lines().sort()).toEqual(["begin long", "begin short", "end short"]);
     expect(await waiting()).toBe(1);
   });
 
