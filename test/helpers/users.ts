@@ -49,7 +49,6 @@ export function makeUser(): TestUser {
   const name = `tq${process.pid}`;
   const extra = `${name}x`;
   const home = mkdtempSync(join(tmpdir(), "tq-home-"));
-  const run = (command: string, ...args: string[]): string => execFileSync(command, args, { encoding: "utf8" }).trim();
   run("groupadd", extra);
   run("useradd", "--system", "--user-group", "-G", extra, "-d", home, "-s", "/bin/sh", name);
   run("chown", name, home);
@@ -65,6 +64,18 @@ export function makeUser(): TestUser {
       rmSync(home, { recursive: true, force: true });
     },
   };
+}
+
+/** The files of users are locked while another test file changes them: tried again for some seconds. */
+function run(command: string, ...args: string[]): string {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim();
+    } catch (error) {
+      if (attempt > 50 || !/lock/.test(String((error as { readonly stderr?: unknown }).stderr))) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+    }
+  }
 }
 
 /** tq as it is installed for everybody. */
