@@ -2,7 +2,7 @@
 // `npm test`: everything from a fresh clone to the last line "N passed, N failed, N skipped".
 // Plain Node up to the point where the packages are installed. Arguments go to vitest.
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -135,6 +135,8 @@ async function main() {
   sweep(processes);
 
   const folder = mkdtempSync(join(tmpdir(), `tq-run-${process.pid}-`));
+  // Tests that become another user have to get to their own folders below; nobody gets to see which there are.
+  chmodSync(folder, 0o711);
   // Whatever we start inherits these: where its files go, and whose it is.
   process.env.TQ_TEST_FOLDER = folder;
   process.env.TQ_TEST_RUN = basename(folder);

@@ -46,7 +46,8 @@ for (const kind of brokerKinds) {
         backend: broker.env.TQ_RESULT_BACKEND,
         taskDefaultQueue: broker.queue,
       });
-      const env = { ...broker.env, TQ_SETTINGS: JSON.stringify({ taskDefaultQueue: broker.queue }) };
+      const settings = { taskDefaultQueue: broker.queue, workerUnknownTasks: "deadletter" };
+      const env = { ...broker.env, TQ_SETTINGS: JSON.stringify(settings) };
       const port = await freePort();
       base = `http://127.0.0.1:${port}`;
       worker = startWorker({ env, args: ["-c", "1", "--prefetch-multiplier", "1", "--metrics-port", String(port)] });
