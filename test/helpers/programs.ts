@@ -21,6 +21,8 @@ export interface Programs {
   /** The `bin` folder of a Python environment with Celery. */
   readonly celery: Program;
   readonly shellcheck: Program;
+  /** Process 1 of the image. */
+  readonly tini: Program;
 }
 
 /** Says what is being done, where it takes long enough for somebody to wonder. */
@@ -43,6 +45,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
   const find = () => ({
     redis: given("TQ_TEST_REDIS_SERVER") ?? inFolders("redis-server", [...pathFolders(), ...redisFolders]),
     shellcheck: given("TQ_TEST_SHELLCHECK") ?? inFolders("shellcheck", [...pathFolders(), "/opt/homebrew/bin"]),
+    tini: given("TQ_TEST_TINI") ?? inFolders("tini", [...pathFolders(), "/usr/bin", "/sbin"]),
     rabbit: given("TQ_TEST_RABBITMQ_SERVER") ?? inFolders("rabbitmq-server", [...rabbitFolders, ...pathFolders()]),
     tmux:
       given("TQ_TEST_TMUX") ?? inFolders("tmux", [...pathFolders(), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"]),
@@ -53,6 +56,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
   if (found.rabbit === undefined) packages.push("rabbitmq-server");
   if (found.tmux === undefined) packages.push("tmux");
   if (found.shellcheck === undefined) packages.push("shellcheck");
+  if (found.tini === undefined) packages.push("tini");
   if (given("TQ_TEST_CELERY") === undefined && !(await hasVenv())) packages.push("python3", "python3-venv");
   const refusal = packages.length > 0 ? await installDebianPackages(packages, say) : undefined;
   if (packages.length > 0) found = find();
@@ -66,6 +70,7 @@ export async function findPrograms(say: Say): Promise<Programs> {
     tmux: orMissing(found.tmux, "tmux"),
     celery: await findCelery(say),
     shellcheck: orMissing(found.shellcheck, "shellcheck"),
+    tini: orMissing(found.tini, "tini"),
   };
 }
 

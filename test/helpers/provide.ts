@@ -39,6 +39,7 @@ export async function provideServices(say: Say): Promise<Services> {
   const rabbit = note("TQ_TEST_RABBITMQ_SERVER", programs.rabbitmqServer);
   note("TQ_TEST_CELERY", programs.celery);
   note("TQ_TEST_SHELLCHECK", programs.shellcheck);
+  note("TQ_TEST_TINI", programs.tini);
   note("TQ_TEST_TMUX", programs.tmux);
   await Promise.all([
     redis !== undefined &&

@@ -22,6 +22,7 @@ const variables = {
   vhost: "TQ_TEST_RABBITMQ_CONTROL",
   celery: "TQ_TEST_CELERY",
   shellcheck: "TQ_TEST_SHELLCHECK",
+  tini: "TQ_TEST_TINI",
   tmux: "TQ_TEST_TMUX",
 } as const;
 

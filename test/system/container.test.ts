@@ -89,6 +89,7 @@ describeAsRoot("a container, built by hand from what the Dockerfile copies,", ()
     writeFileSync(
       join(app, "proj.mjs"),
       `import { appendFileSync } from "node:fs";
+       import { spawn } from "node:child_process";
        import { setTimeout as sleep } from "node:timers/promises";
        import { Tq } from "tq";
        export const app = new Tq("proj", { broker: "sqlite:///app/tq.db", backend: "sqlite:///app/tq.db" });
@@ -97,6 +98,7 @@ describeAsRoot("a container, built by hand from what the Dockerfile copies,", ()
          await sleep(seconds * 1000);
          appendFileSync("/app/marks", "end " + name + "\\n");
        });
+       app.task("proj.orphan", () => void spawn("sh", ["-c", "sleep 0.3 & exit"], { detached: true }));
        app.task("proj.who", () => ({ uid: process.getuid(), parent: process.ppid }));`,
     );
     execFileSync("chown", ["-R", "10001:10001", app]);
@@ -199,6 +201,34 @@ describeAsRoot("a container, built by hand from what the Dockerfile copies,", ()
       expect(await (await tq.broker()).size("celery")).toBe(1);
     } finally {
       await container.kill();
+    }
+  });
+
+  test("buries what orphans leave: process 1 is one that can", async () => {
+    await using tq = client();
+    await (await tq.broker()).purge("celery"); // what the container before gave back
+    const nodes = start("multi", "run", "1", "-A", "./proj.mjs", "-c", "1", "-l", "INFO", "--pidfile=/tmp/%n.pid");
+    try {
+      await nodes.printed(/celery1@box ready\.$/);
+      const one = processOne(nodes);
+      expect(readFileSync(`/proc/${one}/cmdline`, "utf8")).toMatch(/^tini\0/);
+      const family = (): string[] =>
+        childrenOf(one).map((pid) => {
+          try {
+            return readFileSync(`/proc/${pid}/stat`, "utf8");
+          } catch {
+            return ""; // gone in this moment
+          }
+        });
+      await (await tq.sendTask("proj.orphan")).get({ timeout: 15 });
+      await until(() => family().some((stat) => stat.includes("(sleep)")), {
+        message: "the orphan to come to process 1",
+      });
+      await until(() => !family().some((stat) => stat.includes("(sleep)")), { message: "the orphan to be buried" });
+      process.kill(one, "SIGTERM");
+      expect(await nodes.exited).toEqual({ code: 0, signal: null });
+    } finally {
+      await nodes.kill();
     }
   });
 
