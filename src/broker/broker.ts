@@ -62,6 +62,12 @@ export interface Broker {
   peek(queue: string): Promise<Message | null>;
   /** Messages parked on this broker, whichever queue they go back to. */
   parked(): Promise<number>;
+  /**
+   * What is parked and goes back to these queues, soonest due first, left where it is; for display.
+   * Bodies above `mostParkedBody` are left out. Of what is parked on the broker it looks at the
+   * soonest `mostParkedLooked` only. Always empty on RabbitMQ, which shows no message without handing it over.
+   */
+  parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]>;
   /** Removes the waiting messages and says how many they were. 0 for a queue that does not exist. */
   purge(queue: string): Promise<number>;
   /** Removes the queue, its binding and what waits in it. */
@@ -83,6 +89,29 @@ export interface Broker {
   /** Idempotent. Subscriptions still open are closed first: what they hold goes back. */
   close(): Promise<void>;
 }
+
+export interface ParkedOptions {
+  readonly queues: readonly string[];
+  /** Most messages to show. */
+  readonly limit: number;
+}
+
+/** A message that waits in the broker for its time. */
+export interface ParkedMessage {
+  /** Its body is empty when it is larger than `mostParkedBody`. */
+  readonly message: Message;
+  readonly address: Address;
+  /** To which it goes back. */
+  readonly queue: string;
+  readonly due: Date;
+  readonly redelivered: boolean;
+}
+
+/** Bytes of a parked message's body that are shown. */
+export const mostParkedBody = 3072;
+
+/** Parked messages looked through for those of the queues asked for. */
+export const mostParkedLooked = 10_000;
 
 export interface HandOverStep {
   /** Unique; a step is made once under it, however often it has to be asked for. */

@@ -1,6 +1,16 @@
 import { BrokerConnectionError } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
-import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "./broker.ts";
+import type {
+  Address,
+  Broker,
+  DeadLetters,
+  ParkedMessage,
+  ParkedOptions,
+  Publication,
+  Queue,
+  SubscribeOptions,
+  Subscription,
+} from "./broker.ts";
 import type { Notes } from "./notes.ts";
 import type { BrokerOptions } from "./options.ts";
 
@@ -103,6 +113,10 @@ class FailoverBroker implements Broker {
 
   parked(): Promise<number> {
     return this.#current.parked();
+  }
+
+  parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]> {
+    return this.#current.parkedMessages(options);
   }
 
   purge(queue: string): Promise<number> {

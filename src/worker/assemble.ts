@@ -250,6 +250,7 @@ export function assemble(
     options,
     panel: {
       app,
+      broker,
       options,
       hostname,
       logger,

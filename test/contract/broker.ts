@@ -17,6 +17,8 @@ export interface BrokerCapabilities {
   readonly requeueGoesBehind: boolean;
   /** `redelivered` is also set on what was requeued by `reject` or redriven. */
   readonly marksRequeued: boolean;
+  /** What is parked can be looked at. */
+  readonly showsParked: boolean;
   /** What an abandoned or closed consumer held comes back in front, in its order. */
   readonly returnsToHead: boolean;
 }
@@ -798,6 +800,39 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         expect(consumed.bodies()).toEqual(["m0", "m1", "m2"]);
         // Others may have parked on the same broker.
         await until(async () => (await broker.parked()) >= 2, { message: "two parked messages to be counted" });
+      });
+
+      test("shows what is parked for some queues, soonest first, and leaves it there", async () => {
+        const broker = await connect();
+        const [queue, other] = [newQueue(), newQueue()];
+        const large = "x".repeat(100_000);
+        await fill(broker, other, 1);
+        await fill(broker, queue, 3);
+        await broker.publish(messageOf(large), { exchange: "", routingKey: queue.name });
+        const consumed = await consumer(broker, [queue, other]);
+        const deliveries = await consumed.take(5);
+        const own = deliveries.filter((delivery) => delivery.queue === queue.name);
+        const due = Date.now() + 3_600_000;
+        for (const delivery of deliveries) {
+          const place = own.indexOf(delivery);
+          await delivery.park(new Date(due - Math.max(place, 0) * 60_000));
+        }
+        await until(async () => (await broker.parked()) >= 5, { message: "five parked messages to be counted" });
+        const show = (limit: number) => broker.parkedMessages({ queues: [queue.name], limit });
+        if (!can("showsParked")) return expect(await show(10)).toEqual([]);
+        const shown = await show(10);
+        expect(shown.map(({ message }) => message.headers.id)).toEqual(
+          [...own].reverse().map(({ message }) => message.headers.id),
+        );
+        expect(shown.map(({ message }) => textOf(message))).toEqual(["", "m2", "m1", "m0"]);
+        for (const [place, one] of [...shown].reverse().entries()) {
+          expect(one).toMatchObject({ queue: queue.name, redelivered: false, address: { routingKey: queue.name } });
+          expect(Math.abs(one.due.getTime() - (due - place * 60_000))).toBeLessThan(10);
+        }
+        expect(await show(2)).toEqual(shown.slice(0, 2));
+        expect(await broker.parkedMessages({ queues: [`${queue.name}-not`], limit: 10 })).toEqual([]);
+        expect(await show(10)).toEqual(shown);
+        expect(await broker.size(queue.name)).toBe(0);
       });
 
       test("until a moment that has passed brings the message back at once", async () => {

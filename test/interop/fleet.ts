@@ -177,6 +177,26 @@ export function fleetOver(transport: "redis" | "amqp"): void {
           for (const id of ids) await until(async () => (await app.asyncResult(id).state()) === "REVOKED");
         });
 
+        test("both show what waits for its time, in memory or parked", async () => {
+          for (const queue of ["for-python", "for-tq"])
+            await app.sendTask("wire.add", [1, 2], { queue, countdown: 3_600 });
+          type Scheduled = { readonly eta: string; readonly request: { readonly id: string } };
+          const shows = transport === "redis" ? both : [python];
+          const waiting = await until(async () => {
+            const replies = (await commander.inspect("scheduled")) as Record<string, readonly Scheduled[]>;
+            return shows.every((node) => (replies[node] ?? []).length > 0) && replies;
+          });
+          // RabbitMQ shows nobody what it delays.
+          if (transport === "amqp") return expect(waiting[tq]).toEqual([]);
+          const [theirs, own] = both.map((node) => waiting[node]?.[0] as Scheduled);
+          expect(shapeOf(own)).toEqual(shapeOf(theirs));
+          expect(Math.abs(Date.parse(own?.eta as string) - Date.now() - 3_600_000)).toBeLessThan(120_000);
+          const id = own?.request.id as string;
+          const found = (await commander.inspect("query_task", id)) as Record<string, Record<string, unknown[]>>;
+          expect(found[tq]?.[id]?.[0]).toBe("scheduled");
+          expect(found[python]).toEqual({});
+        });
+
         test("both do what they are told, and say so in the same words", async () => {
           const id = `revoked-by-${language}`;
           await same("revoke", { task_id: id }, { ok: `tasks {'${id}'} flagged as revoked` });

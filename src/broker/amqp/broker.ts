@@ -1,7 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type AmqpUrl, maskUrl } from "../../config/url.ts";
 import type { Message } from "../../protocol/message.ts";
-import type { Address, Broker, DeadLetters, Publication, Queue, SubscribeOptions, Subscription } from "../broker.ts";
+import type {
+  Address,
+  Broker,
+  DeadLetters,
+  ParkedMessage,
+  Publication,
+  Queue,
+  SubscribeOptions,
+  Subscription,
+} from "../broker.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import { amqpUrl } from "./address.ts";
 import { AmqpDeadLetters, deadLetterQueue, shelfQueue } from "./dead-letters.ts";
@@ -199,6 +208,10 @@ class AmqpBroker implements Broker {
     const { link } = await this.#aliveLine();
     const counts = await Promise.all(delayQueues.map((queue) => readyMessages(link, queue)));
     return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  }
+
+  async parkedMessages(): Promise<readonly ParkedMessage[]> {
+    return [];
   }
 
   async purge(queue: string): Promise<number> {

@@ -1,14 +1,17 @@
 import { BrokerConnectionError, OperationalError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
-import type {
-  Address,
-  Broker,
-  DeadLetter,
-  DeadLetters,
-  Publication,
-  Queue,
-  SubscribeOptions,
-  Subscription,
+import {
+  type Address,
+  type Broker,
+  type DeadLetter,
+  type DeadLetters,
+  mostParkedBody,
+  type ParkedMessage,
+  type ParkedOptions,
+  type Publication,
+  type Queue,
+  type SubscribeOptions,
+  type Subscription,
 } from "../broker.ts";
 import { bytesOfBase64 } from "../damage.ts";
 import { redriven } from "../marks.ts";
@@ -104,6 +107,17 @@ export class MemoryBroker implements Broker {
   async parked(): Promise<number> {
     this.#mustBeConnected();
     return this.#store.parked;
+  }
+
+  async parkedMessages({ queues, limit }: ParkedOptions): Promise<readonly ParkedMessage[]> {
+    this.#mustBeConnected();
+    return this.#store.parkedFor(new Set(queues), limit).map(({ due, entry }) => ({
+      message: bytesOfBase64(entry.message.body) > mostParkedBody ? { ...entry.message, body: "" } : entry.message,
+      address: entry.address,
+      queue: entry.queue,
+      due: new Date(due),
+      redelivered: entry.redelivered,
+    }));
   }
 
   async purge(queue: string): Promise<number> {

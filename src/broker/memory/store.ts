@@ -113,6 +113,14 @@ export class MemoryStore {
     return this.#parked.size;
   }
 
+  /** The soonest due of those parked for these queues. */
+  parkedFor(queues: ReadonlySet<string>, limit: number): readonly { readonly due: number; readonly entry: Entry }[] {
+    return [...this.#parked]
+      .filter(({ entry }) => queues.has(entry.queue))
+      .sort((a, b) => a.due - b.due || a.order - b.order)
+      .slice(0, limit);
+  }
+
   size(queue: string): number {
     return this.#queues.get(queue)?.line.size ?? 0;
   }

@@ -9,6 +9,8 @@ import type {
   DeadLetters,
   Exchange,
   HandOverStep,
+  ParkedMessage,
+  ParkedOptions,
   Publication,
   Queue,
   SubscribeOptions,
@@ -27,6 +29,7 @@ import { Ledger } from "./ledger.ts";
 import { RedisNotes } from "./notes.ts";
 import { type RedisAddress, redisAddress } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import { readParked } from "./parked.ts";
 import { type QueueOrder, RedisSubscription } from "./subscription.ts";
 
 /** Seconds after which an unanswered look for messages means that the link is dead. */
@@ -248,6 +251,10 @@ export class RedisBroker implements Broker {
 
   parked(): Promise<number> {
     return this.#connected().call<number>("zcard", this.#keys.parked);
+  }
+
+  parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]> {
+    return readParked(this.#connected(), this.#keys, options);
   }
 
   async purge(queue: string): Promise<number> {

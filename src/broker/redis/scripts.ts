@@ -397,6 +397,41 @@ return {#due / 2, string.format('%.6f', now), next[2] or ''}
 `);
 
 /**
+ * Reads parked messages of some lists, the soonest due first. A body before everything else, where
+ * kombu and tq write it, is left out of a value that is larger than is shown; what is too large even then is passed over.
+ *
+ * KEYS: unacked, unacked_index, parked. ARGV: first and last place looked at, how many at most,
+ * largest value with its body, largest without, then the lists.
+ * Answers [how many were looked at, then due, list, value of `unacked` for each].
+ */
+export const readParkedScript = redisScript(`
+local unacked, index, parked = KEYS[1], KEYS[2], KEYS[3]
+local most, whole, bare = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local wanted = {}
+for i = 6, #ARGV do wanted[ARGV[i]] = true end
+local members = redis.call('ZRANGE', parked, ARGV[1], ARGV[2], 'WITHSCORES')
+local answer = {#members / 2}
+local found = 0
+for i = 1, #members, 2 do
+  local tag, list = string.match(members[i], '^([^\\n]*)\\n(.*)$')
+  if found < most and tag and wanted[list] and redis.call('ZSCORE', index, tag) == members[i + 1] then
+    local value = redis.call('HGET', unacked, tag)
+    if value and #value > whole then
+      local after = string.match(value, '^%[{"body": ?"[^"]*()"')
+      value = after and #value - after <= bare and '[{"body": "' .. string.sub(value, after) or nil
+    end
+    if value then
+      found = found + 1
+      answer[#answer + 1] = members[i + 1]
+      answer[#answer + 1] = list
+      answer[#answer + 1] = value
+    end
+  end
+end
+return answer
+`);
+
+/**
  * Reads what is registered under tags. KEYS: unacked, unacked_index. ARGV: largest value to send
  * whole, then tags. Answers for each: age, size (-1 when nothing is registered), value or, of larger ones, its end.
  */

@@ -8,6 +8,8 @@ import type {
   Broker,
   DeadLetters,
   HandOverStep,
+  ParkedMessage,
+  ParkedOptions,
   Publication,
   Queue,
   SubscribeOptions,
@@ -167,6 +169,16 @@ export class SqliteBroker implements Broker {
 
   parked(): Promise<number> {
     return this.#use((db, queries) => db.read(() => queries.parked()));
+  }
+
+  async parkedMessages({ queues, limit }: ParkedOptions): Promise<readonly ParkedMessage[]> {
+    const rows = await this.#use((db, queries) => db.read(() => queries.listParked(queues, limit)));
+    return rows.flatMap(({ head, body, exchange, routingKey, queue, due, redelivered }) => {
+      const { message, damage } = readHead(head, body);
+      return damage === null
+        ? [{ message, address: { exchange, routingKey }, queue, due: new Date(due), redelivered }]
+        : [];
+    });
   }
 
   purge(queue: string): Promise<number> {

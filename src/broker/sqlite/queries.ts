@@ -1,7 +1,7 @@
 import type { ProcessIdentity } from "../../system/process-identity.ts";
 import type { Row, Sqlite, SqlValue } from "../../system/sqlite.ts";
 import { bindingMatches } from "../binding.ts";
-import type { Exchange, Queue } from "../broker.ts";
+import { type Exchange, mostParkedBody, mostParkedLooked, type Queue } from "../broker.ts";
 
 /** Bytes above which a body is kept beside its message. */
 const largeBody = 3072;
@@ -35,6 +35,18 @@ export interface ClaimedRow {
   /** Bytes of the body. */
   readonly size: number;
   /** Base64; empty when it is larger than was asked for. */
+  readonly body: string;
+}
+
+export interface ParkedRow {
+  readonly queue: string;
+  /** Milliseconds since 1970. */
+  readonly due: number;
+  readonly redelivered: boolean;
+  readonly exchange: string;
+  readonly routingKey: string;
+  readonly head: string;
+  /** Base64; empty when it is large. */
   readonly body: string;
 }
 
@@ -113,6 +125,28 @@ export class Queries {
   /** Messages parked, of all queues. Reading. */
   parked(): number {
     return Number(this.#get("SELECT count(*) AS size FROM message WHERE state = 2")?.size);
+  }
+
+  /** Of the soonest due, those of these queues; bodies above `mostParkedBody` are left out. Reading. */
+  listParked(queues: readonly string[], limit: number): ParkedRow[] {
+    const rows = this.#all(
+      `SELECT queue, due, redelivered, exchange, routing_key, head, CASE WHEN size <= ? THEN body END AS body
+       FROM (SELECT * FROM message WHERE state = 2 ORDER BY due, id LIMIT ?)
+       WHERE queue IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT ?`,
+      mostParkedBody,
+      mostParkedLooked,
+      JSON.stringify(queues),
+      limit,
+    );
+    return rows.map((row) => ({
+      queue: row.queue as string,
+      due: row.due as number,
+      redelivered: row.redelivered === 1,
+      exchange: row.exchange as string,
+      routingKey: row.routing_key as string,
+      head: row.head as string,
+      body: (row.body ?? "") as string,
+    }));
   }
 
   /** Whether anything waits in the queue. Reading. */

@@ -1,4 +1,5 @@
 import type { Tq } from "../../app/app.ts";
+import type { Broker } from "../../broker/broker.ts";
 import type { ControlCommand, ControlPanel } from "../../control/command.ts";
 import type { Dispatcher } from "../../events/dispatcher.ts";
 import type { Pool } from "../../pool/pool.ts";
@@ -20,6 +21,7 @@ export interface Autoscale {
 /** The narrow view of the worker that remote control commands get. */
 export interface Panel extends ControlPanel {
   readonly app: Tq;
+  readonly broker: Pick<Broker, "parkedMessages">;
   readonly options: WorkerOptions;
   readonly state: WorkerState;
   readonly pool: Pool;

@@ -1,7 +1,8 @@
 import { formatIso } from "../../util/iso8601.ts";
 import type { Request } from "../request.ts";
 import type { Panel, WorkerCommand } from "./panel.ts";
-import { taskInfo } from "./task-info.ts";
+import { parkedTasks } from "./parked.ts";
+import { type ShownTask, taskInfo } from "./task-info.ts";
 
 const infos = (panel: Panel, requests: Iterable<Request>, safe = false): Promise<unknown[]> =>
   Promise.all([...requests].map((request) => taskInfo(request, { ...panel, safe })));
@@ -27,7 +28,10 @@ export const requestCommands: readonly WorkerCommand[] = [
     type: "inspect",
     alias: "dump_schedule",
     help: "List of currently scheduled ETA/countdown tasks.",
-    run: (panel) => Promise.all([...panel.state.scheduled].map((request) => scheduled(panel, request))),
+    run: async (panel) =>
+      Promise.all(
+        [...panel.state.scheduled, ...(await parkedTasks(panel))].map((request) => scheduled(panel, request)),
+      ),
   },
   {
     name: "revoked",
@@ -45,7 +49,10 @@ export const requestCommands: readonly WorkerCommand[] = [
     required: ["ids"],
     async run(panel, { ids }) {
       const wanted = new Set([ids].flat());
-      const found = [...panel.state.requests()].filter(({ id }) => wanted.has(id));
+      const inHand = [...panel.state.requests()].filter(({ id }) => wanted.has(id));
+      for (const { id } of inHand) wanted.delete(id);
+      const parked = wanted.size === 0 ? [] : await parkedTasks(panel);
+      const found: ShownTask[] = [...inHand, ...parked.filter(({ id }) => wanted.has(id))];
       const entries = found.map(async (request) => [request.id, [stateOf(request), await taskInfo(request, panel)]]);
       return Object.fromEntries(await Promise.all(entries)) as unknown;
     },
@@ -55,13 +62,13 @@ export const requestCommands: readonly WorkerCommand[] = [
 /** Celery's priority of what waits for its time (`worker/strategy.py`: `priority=6`). */
 const etaPriority = 6;
 
-async function scheduled(panel: Panel, request: Request): Promise<unknown> {
+async function scheduled(panel: Panel, request: ShownTask): Promise<unknown> {
   const { phase } = request;
   const eta = phase.name === "scheduled" ? formatIso(phase.due) : null;
   return { eta, priority: etaPriority, request: await taskInfo(request, panel) };
 }
 
 /** Whatever is neither reserved nor begun is ready, in Celery's words; what waits for its time is told apart here. */
-function stateOf({ phase }: Request): string {
+function stateOf({ phase }: ShownTask): string {
   return phase.name === "active" || phase.name === "reserved" || phase.name === "scheduled" ? phase.name : "ready";
 }

@@ -1,14 +1,22 @@
+import type { Delivery } from "../../broker/broker.ts";
 import type { TaskInfo } from "../../control/replies.ts";
 import { encodeJson } from "../../serialization/json.ts";
 import { decodeBody } from "../../serialization/registry.ts";
+import type { TaskOptions } from "../../task/task.ts";
 import type { Request } from "../request.ts";
 
 /** Base64 characters of a body that is opened to be shown: beyond that the headers' text will do. */
 const mostShown = 64 * 1024;
 
+/** Of a request, or of what waits parked in the broker, the part that is shown. */
+export interface ShownTask extends Pick<Request, "id" | "name" | "message" | "phase"> {
+  readonly delivery: Pick<Delivery, "address" | "redelivered">;
+  readonly policy: Pick<TaskOptions, "acksLate">;
+}
+
 /** What is shown of a task in hand (protocol 10.3). With `safe` its arguments are the text its sender gave. */
 export async function taskInfo(
-  request: Request,
+  request: ShownTask,
   view: { readonly hostname: string; readonly accept: ReadonlySet<string>; readonly safe?: boolean },
 ): Promise<TaskInfo> {
   const { headers, properties } = request.message;
@@ -36,7 +44,7 @@ export async function taskInfo(
 
 /** The arguments as they were sent; null when they are too large, cannot be read, or cannot be told on. */
 async function argumentsOf(
-  { message }: Request,
+  { message }: ShownTask,
   accept: ReadonlySet<string>,
 ): Promise<Pick<TaskInfo, "args" | "kwargs"> | null> {
   if (message.body.length > mostShown) return null;
