@@ -1,4 +1,5 @@
-// Draining a filled queue: node bench/drain.mjs [--messages 20000] [--rounds 3] [--variants celery,fair,fast]
+// Draining a filled queue: node bench/drain.mjs [--task noop] [--messages 20000] [--rounds 3] [--variants celery,fair,fast]
+// `--task nap` are tasks that wait 10 ms, `--task measure` have a payload of `--bytes 100000`.
 // Every variant in every round, on the same Redis: quote the ratios.
 import { parseArgs } from "node:util";
 import { prepare, release } from "./message.mjs";
@@ -7,6 +8,8 @@ import { median, startRedis, startWorker } from "./setup.mjs";
 
 const { values: options } = parseArgs({
   options: {
+    task: { type: "string", default: "noop" },
+    bytes: { type: "string", default: "100000" },
     messages: { type: "string", default: "20000" },
     "celery-messages": { type: "string", default: "8000" },
     rounds: { type: "string", default: "3" },
@@ -19,13 +22,25 @@ const variants = {
   fair: { kind: "tq", args: ["-c", "2"] },
   "fair-wide": { kind: "tq", args: ["-c", "2", "--prefetch-multiplier", "16"] },
   fast: { kind: "tq", args: ["-c", "2", "-O", "fast"] },
+  // Ten slots each.
+  celery10: { kind: "celery", args: ["-c", "10"] },
+  prefork10: { kind: "tq", args: ["-c", "10"] },
+  "2x5": { kind: "tq", args: ["-c", "2", "--async", "5"] },
+  async10: { kind: "tq", args: ["-P", "async", "-c", "10"] },
 };
+
+const call = {
+  noop: {},
+  nap: { task: "bench.nap" },
+  measure: { task: "bench.measure", args: ["x".repeat(Number(options.bytes))], argsrepr: "('xxx…',)" },
+}[options.task];
+if (call === undefined) throw new Error(`--task must be noop, nap or measure, got: ${options.task}`);
 
 /** Every result is there when as many keys are; waiting for the last one's channel first spares most of the polling. */
 async function drain(server, worker, count) {
   const { redis } = server;
   await redis.flushall();
-  const last = await prepare(redis, count);
+  const last = await prepare(redis, count, call);
   const results = redis.duplicate({ db: 1 });
   const listener = redis.duplicate();
   const done = new Promise((resolve) => listener.on("message", resolve));
@@ -54,7 +69,7 @@ try {
       await server.redis.flushall();
       const worker = await startWorker(kind, server.url, args, env);
       try {
-        await drain(server, worker, 2000); // warms up
+        await drain(server, worker, Math.min(2000, Number(options.messages))); // warms up
         const count = Number(kind === "celery" ? options["celery-messages"] : options.messages);
         const row = await drain(server, worker, count);
         rows[name] ??= [];

@@ -1,12 +1,12 @@
 // Messages as Celery's own client writes them, and a stroke that releases many at once.
 import { randomUUID } from "node:crypto";
 
-/** One call of bench.noop as an envelope; its id too. */
-export function envelope(n) {
+/** One call as an envelope, of bench.noop unless another is named; its id too. */
+export function envelope(n, { task = "bench.noop", args = [n], argsrepr = `(${n},)` } = {}) {
   const id = randomUUID();
   const headers = {
     lang: "py",
-    task: "bench.noop",
+    task,
     id,
     shadow: null,
     eta: null,
@@ -17,7 +17,7 @@ export function envelope(n) {
     timelimit: [null, null],
     root_id: id,
     parent_id: null,
-    argsrepr: `(${n},)`,
+    argsrepr,
     kwargsrepr: "{}",
     origin: "gen1@bench",
     ignore_result: false,
@@ -25,7 +25,7 @@ export function envelope(n) {
     stamped_headers: null,
     stamps: {},
   };
-  const body = Buffer.from(JSON.stringify([[n], {}, { callbacks: null, errbacks: null, chain: null, chord: null }]));
+  const body = Buffer.from(JSON.stringify([args, {}, { callbacks: null, errbacks: null, chain: null, chord: null }]));
   const properties = {
     correlation_id: id,
     reply_to: randomUUID(),
@@ -46,10 +46,10 @@ export function envelope(n) {
 }
 
 /** Fills a list beside the queue. Resolves to the id of the message served last. */
-export async function prepare(redis, count) {
+export async function prepare(redis, count, call = {}) {
   let last;
   for (let done = 0; done < count; done += 1000) {
-    const batch = Array.from({ length: Math.min(1000, count - done) }, (_, i) => envelope(done + i));
+    const batch = Array.from({ length: Math.min(1000, count - done) }, (_, i) => envelope(done + i, call));
     last = batch.at(-1).id;
     await redis.lpush("prepared", ...batch.map(({ text }) => text));
   }

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Tq } from "../../src/app/app.ts";
 import { brokerKinds } from "../helpers/brokers.ts";
 import { workInside } from "../helpers/inside.ts";
@@ -37,6 +37,42 @@ for (const kind of brokerKinds.slice(0, 2)) {
       expect(lateness[0]).toBeGreaterThanOrEqual(0);
       // A loaded machine is given ten times what an idle one needs.
       expect(lateness[Math.floor(lateness.length * 0.99)]).toBeLessThan(10_000);
+    });
+
+    test("wait in hand no more at once than workerEtaTaskLimit", { timeout: 60_000 }, async () => {
+      await using broker = await kind.make();
+      await using app = new Tq("app", {
+        broker: broker.env.TQ_BROKER_URL,
+        backend: "disabled://",
+        taskDefaultQueue: broker.queue,
+        taskIgnoreResult: true,
+        workerPrefetchMultiplier: 0,
+        workerEtaTaskLimit: 2,
+      });
+      const ran: number[] = [];
+      const note = app.task("app.note", (number: number) => void ran.push(number));
+      await using worker = await workInside(app);
+      const { scheduled } = worker.state;
+      const add = vi.spyOn(scheduled, "add");
+      let most = 0;
+      add.mockImplementation((request) => {
+        const set = Set.prototype.add.call(scheduled, request) as typeof scheduled;
+        most = Math.max(most, scheduled.size);
+        return set;
+      });
+      let sent = 0;
+      // What comes late on a loaded machine is due already and waits nowhere.
+      for (let round = 0; round < 10 && most < 2; round += 1) {
+        const eta = new Date(Date.now() + 900);
+        await note.delayMany(
+          Array.from({ length: 20 }, (_, n) => [sent + n]),
+          { eta },
+        );
+        sent += 20;
+        await until(() => ran.length >= sent, { timeout: 20 });
+      }
+      expect(most).toBe(2);
+      expect(ran.sort((a, b) => a - b)).toEqual(Array.from({ length: sent }, (_, n) => n));
     });
   });
 }
