@@ -1,6 +1,6 @@
 import type { ResultBackend } from "../backend/backend.ts";
 import type { Settings } from "../config/settings.ts";
-import { DecodeError, InvalidTaskError, NotRegistered } from "../errors.ts";
+import { BackendConnectionError, DecodeError, InvalidTaskError, NotRegistered } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
@@ -151,7 +151,7 @@ export class Executor {
     let outcome: Completed;
     let shown: unknown;
     try {
-      if (task.options.trackStarted && !ignoreResult) await this.#recorder.started(ready);
+      if (task.options.trackStarted && !ignoreResult) await this.#tellStarted(ready);
       if (signals.has("taskPrerun")) await signals.send("taskPrerun", { task: task.name, request: context.request });
       if (handlers.beforeStart) await currentRun.run(run, handlers.beforeStart, context);
       const returned = currentRun.run(run, call, task, context, bound);
@@ -285,6 +285,22 @@ export class Executor {
         const outcome = { kind: "failure", runtime, repr, traceback, expected, record } as const;
         return ["FAILURE", { ...outcome, ...followers.handOver() }];
       }
+    }
+  }
+
+  /** STARTED is news and no result: a store that is away keeps no task from running. */
+  async #tellStarted(ready: Ready): Promise<void> {
+    try {
+      await this.#recorder.started(ready);
+    } catch (error) {
+      if (!(error instanceof BackendConnectionError)) throw error;
+      const { task, job } = ready;
+      this.#parts.logger.warn(
+        "the state STARTED of %s[%s] could not be stored: %s",
+        task.name,
+        job.message.headers.id,
+        error.message,
+      );
     }
   }
 
