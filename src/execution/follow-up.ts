@@ -27,6 +27,7 @@ import { type Followers, sentAtOnce } from "./hand-over.ts";
 import type { Ready } from "./ready.ts";
 import type { Recorder } from "./record.ts";
 import { RunningTask } from "./task-context.ts";
+import { untilAnswered } from "./until-stored.ts";
 
 export interface FollowUpParts {
   readonly settings: Settings;
@@ -180,7 +181,8 @@ export class FollowUp {
   ): Promise<void> {
     const backend = await this.#parts.backend();
     if (!backend.features.chords) return; // celery.chord_unlock looks after it (protocol 8.3)
-    const parts = await backend.addChordPart(groupId, part);
+    // Counted once per task however often it is asked for; uncounted, the chord would wait for ever.
+    const parts = await untilAnswered(() => backend.addChordPart(groupId, part));
     if (parts === undefined) return;
     await this.completeChord(chord, groupId, parts, headers, followers);
   }
