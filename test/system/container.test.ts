@@ -98,7 +98,7 @@ describeAsRoot("a container, built by hand from what the Dockerfile copies,", ()
          await sleep(seconds * 1000);
          appendFileSync("/app/marks", "end " + name + "\\n");
        });
-       app.task("proj.orphan", () => void spawn("sh", ["-c", "sleep 0.3 & exit"], { detached: true }));
+       app.task("proj.orphan", () => void spawn("sh", ["-c", "sleep 3 & exit"], { detached: true }));
        app.task("proj.who", () => ({ uid: process.getuid(), parent: process.ppid }));`,
     );
     execFileSync("chown", ["-R", "10001:10001", app]);
