@@ -58,7 +58,13 @@ async function replace(node: Node, old: Target, options: ReloadOptions): Promise
   } finally {
     launched.release();
   }
-  if (start.kind !== "ready") {
+  let by = start.kind === "ready" ? start.pid : null;
+  if (by === null) {
+    // The process that a reload cut off before had started may have taken the name first: then it is the new one.
+    const current = stateOf(node);
+    if (current.kind === "running" && current.pid !== pid) by = current.pid;
+  }
+  if (by === null) {
     putBack(node);
     return { kind: "kept", pid, start };
   }
@@ -69,9 +75,9 @@ async function replace(node: Node, old: Target, options: ReloadOptions): Promise
     deadline: performance.now() + options.drainTimeout * 1000,
     onDot: options.onDot,
   });
-  if (gone.length === 0) return { kind: "draining", pid, by: start.pid };
+  if (gone.length === 0) return { kind: "draining", pid, by };
   removeAside(node);
-  return { kind: "replaced", pid, by: start.pid };
+  return { kind: "replaced", pid, by };
 }
 
 /** A reload that was cut off has left its old process running beside the new one, or nothing but a file. */

@@ -122,7 +122,7 @@ test("a reload whose new process does not come up leaves the old one as it was",
   await using broken = stage.start("reload", "w1", ...cheap);
   await until(() => existsSync(stage.file("w1.pid.old")));
   await broken.kill();
-  expect((await stage.multi("reload", "w1", "w3", "--nosplash", ...cheap)).code).toBe(0);
+  expect(await stage.multi("reload", "w1", "w3", "--nosplash", ...cheap)).toMatchObject({ code: 0 });
   await until(() => !isAlive(before[0] as number), { message: "the first process to be gone" });
   expect(stage.isUp("w1") && stage.isUp("w3")).toBe(true);
   expect((await stage.multi("stopwait", "w1", "w2", "w3")).code).toBe(0);
