@@ -6,6 +6,6 @@ import { watchLeaks } from "./leak-watch.ts";
 const watch = watchLeaks();
 
 afterAll(async () => {
-  const left = await watch.settle();
+  const left = await watch.settle(10); // a busy machine closes slowly; what is not closed by then is a leak
   if (left.length > 0) throw new Error(`left behind by this test file: ${left.join(", ")}`);
 });
