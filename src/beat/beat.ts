@@ -5,6 +5,7 @@ import type { RootLogger } from "../log.ts";
 import { createLogger } from "../log-writer.ts";
 import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { onSignal } from "../system/posix-signals.ts";
+import { describeProcess, reportProcess } from "../system/process-report.ts";
 import { setProcessTitle } from "../system/process-title.ts";
 import { takeServiceManager } from "../system/sd-notify.ts";
 import { readinessService, watchdogService } from "../system/sd-services.ts";
@@ -42,7 +43,10 @@ export class Beat {
   /** Runs until TERM or INT, or `shutdown`. Resolves to the exit code. */
   async run(): Promise<number> {
     const signals = onSignal(["SIGTERM", "SIGINT"], () => this.shutdown());
-    const reopen = onSignal(["SIGUSR1", "SIGHUP"], () => this.#logger.reopen());
+    const reopen = onSignal(["SIGUSR2", "SIGHUP"], () => this.#logger.reopen());
+    const report = onSignal(["SIGUSR1"], () =>
+      this.#logger.warn("Report of beat (pid %d): %s", process.pid, describeProcess(reportProcess())),
+    );
     this.#supervision.onLost(() => this.shutdown());
     let pidfile: Pidfile | undefined;
     try {
@@ -53,6 +57,7 @@ export class Beat {
     } finally {
       signals[Symbol.dispose]();
       reopen[Symbol.dispose]();
+      report[Symbol.dispose]();
       await this.#app.close();
       pidfile?.release();
       this.#logger.close();

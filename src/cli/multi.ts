@@ -70,7 +70,7 @@ const commands: Readonly<Record<string, MultiCommand>> = {
   restart: { splash: true, signals: true, run: ({ cluster, signal }) => cluster.restart(signal) },
   reload: { splash: true, run: ({ cluster }) => cluster.reload() },
   kill: { splash: true, run: ({ cluster }) => cluster.kill() },
-  reopen: { splash: true, run: ({ cluster }) => cluster.signal("SIGUSR1") },
+  reopen: { splash: true, run: ({ cluster }) => cluster.signal("SIGUSR2") },
   status: { run: ({ cluster }) => cluster.status() },
   run: { detached: false, run: superviseNodes },
   show: {

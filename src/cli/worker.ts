@@ -1,6 +1,7 @@
 import { MessageChannel } from "node:worker_threads";
 import { type Command, InvalidArgumentError } from "commander";
 import { logLevelNames } from "../log.ts";
+import { onSignal } from "../system/posix-signals.ts";
 import { endWithStandIn, restartProcess } from "../system/restart.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
@@ -201,6 +202,8 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     hideArguments(command);
   },
   async run(command, session) {
+    // Before there is a worker that heeds them: one would end the process, the other let in a debugger.
+    const early = onSignal(["SIGUSR1", "SIGUSR2"], () => undefined);
     const values = optionsFor(command, workerOptionSpecs, session);
     const extra = parseConfigArguments(command.args, "worker");
     noticeMissing(values, session.output);
@@ -233,7 +236,7 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
           alive.port1.close();
         }
       },
-    );
+    ).finally(() => early[Symbol.dispose]());
   },
 };
 

@@ -1,5 +1,6 @@
 import type { Job } from "../execution/job.ts";
 import type { Outcome } from "../execution/outcome.ts";
+import type { ProcessReport } from "../system/process-report.ts";
 
 /** Who runs a job: what the parent needs for logs and for `inspect active`. */
 export interface Runner {
@@ -32,8 +33,18 @@ export interface Pool {
   restart(): Promise<void>;
   /** What `inspect stats` shows of it, under Celery's keys. */
   stats(): Readonly<Record<string, unknown>>;
+  /** Asks every child or thread what it is doing; one that does not answer within a second has no report. Left out by pools without them. */
+  report?(): Promise<readonly MemberReport[]>;
   /** Waits for running jobs; when `signal` aborts, kills what still runs. */
   stop(signal: AbortSignal): Promise<void>;
+}
+
+/** A child or thread, as the report of a worker shows it. */
+export interface MemberReport {
+  readonly runner: Runner;
+  readonly role: "works" | "starting" | "spare" | "leaving";
+  /** Null when it did not answer: its event loop is blocked. */
+  readonly report: ProcessReport | null;
 }
 
 export interface PoolResult {

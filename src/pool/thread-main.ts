@@ -2,12 +2,12 @@ import { parentPort } from "node:worker_threads";
 import { workerData } from "piscina";
 import type { Tq } from "../app/app.ts";
 import { loadApp } from "../app/load.ts";
-import type { Completed } from "../execution/outcome.ts";
 import type { LogLevel } from "../log.ts";
+import { reportProcess } from "../system/process-report.ts";
 import { captureOutput } from "./captured-output.ts";
 import { JobRunner } from "./job-runner.ts";
 import { relayedLogger } from "./relayed-logger.ts";
-import type { FromThread, ThreadBirth, ThreadOrder } from "./threads.ts";
+import type { FromThread, ThreadAnswer, ThreadBirth, ThreadOrder } from "./threads.ts";
 
 /** What runs in a thread: loads the app, then takes orders until it is told to leave. */
 class ThreadMain {
@@ -31,9 +31,10 @@ class ThreadMain {
     }
   }
 
-  async follow(order: ThreadOrder): Promise<Completed | boolean> {
+  async follow(order: ThreadOrder): Promise<ThreadAnswer> {
     const runner = this.#runner as JobRunner;
     if (order.kind === "abandon") return runner.abandon(order.seq, order.reason);
+    if (order.kind === "report") return reportProcess();
     if (order.kind === "exit") return await this.#leave();
     this.#running += 1;
     try {
@@ -79,4 +80,4 @@ const main = new ThreadMain(workerData as ThreadBirth);
 await main.start();
 
 /** What Piscina calls. */
-export default (order: ThreadOrder): Promise<Completed | boolean> => main.follow(order);
+export default (order: ThreadOrder): Promise<ThreadAnswer> => main.follow(order);

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import type { Job } from "../execution/job.ts";
 import type { Completed } from "../execution/outcome.ts";
+import type { ProcessReport } from "../system/process-report.ts";
 import type { AbandonReason, Member, MemberEvents } from "./crew/member.ts";
 
 /** What a thread is told at birth. */
@@ -21,7 +22,11 @@ export interface ThreadBirth {
 export type ThreadOrder =
   | { readonly kind: "run"; readonly seq: number; readonly job: Job }
   | { readonly kind: "abandon"; readonly seq: number; readonly reason: AbandonReason }
+  | { readonly kind: "report" }
   | { readonly kind: "exit" };
+
+/** What it returns for one. */
+export type ThreadAnswer = Completed | ProcessReport | boolean;
 
 /** What a thread says beside the outcomes it returns. */
 export type FromThread =
@@ -46,7 +51,7 @@ const roomForOrders = 8;
  */
 export class Thread implements Member {
   readonly pid = process.pid;
-  readonly #piscina: Piscina<ThreadOrder, Completed | boolean>;
+  readonly #piscina: Piscina<ThreadOrder, ThreadAnswer>;
   readonly #events: MemberEvents;
   /** Given, and not known to have begun. What a thread says and what it returns do not keep to one order. */
   readonly #unaccepted = new Set<number>();
@@ -94,6 +99,13 @@ export class Thread implements Member {
     this.#piscina.run({ kind: "abandon", seq, reason }).then(
       (abandoned) => this.#events.onAbandoned(seq, abandoned !== true),
       () => undefined,
+    );
+  }
+
+  report(): Promise<ProcessReport> {
+    return this.#piscina.run({ kind: "report" }).then(
+      (report) => report as ProcessReport,
+      () => new Promise(() => undefined), // it has ended
     );
   }
 

@@ -13,7 +13,9 @@ import { cpuCount } from "../system/cpu-count.ts";
 import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { platformName } from "../system/platform.ts";
 import { onSignal as listenTo } from "../system/posix-signals.ts";
+import { reportProcess } from "../system/process-report.ts";
 import { setProcessTitle, workerTitle } from "../system/process-title.ts";
+import { debuggable, letDebuggerIn } from "../system/remote-debugger.ts";
 import { takeServiceManager } from "../system/sd-notify.ts";
 import { readinessService, watchdogService } from "../system/sd-services.ts";
 import { takeSupervision } from "../system/supervision.ts";
@@ -31,6 +33,7 @@ import { createMetrics } from "./metrics.ts";
 import type { WorkerOptions } from "./options.ts";
 import type { StopSignal } from "./shutdown.ts";
 import { WorkerState } from "./state.ts";
+import { statusReport } from "./status-report.ts";
 import { judgeSuperuser, processIds } from "./superuser.ts";
 
 /**
@@ -50,6 +53,7 @@ export class Worker {
   #restart = false;
   #pidfile: Pidfile | undefined;
   #services: readonly Service[] | undefined;
+  #pool: Pool | undefined;
 
   constructor(app: Tq, options: WorkerOptions = {}) {
     this.#app = app;
@@ -82,7 +86,8 @@ export class Worker {
   async run(): Promise<number> {
     using _stops = listenTo(["SIGTERM", "SIGINT", "SIGQUIT"], (signal) => this.#onStop(signal as StopSignal));
     using _hangup = listenTo(["SIGHUP"], () => this.#onHangup());
-    using _reopen = listenTo(["SIGUSR1"], () => this.#logger.reopen());
+    using _report = listenTo(["SIGUSR1"], () => void this.#report());
+    using _reopen = listenTo(["SIGUSR2"], () => this.#onUsr2());
     const supervision = this.#options.supervision ?? takeSupervision(process.env);
     using _leash = endWithSupervisor(supervision, this, this.#logger);
     try {
@@ -150,6 +155,34 @@ export class Worker {
     this.#ladder.shutdown("warm", 0);
   }
 
+  /** Opens the log file anew; lets a debugger in where that is allowed (inventory G11). */
+  #onUsr2(): void {
+    this.#logger.reopen();
+    if (!debuggable(process.env)) return;
+    this.#logger.warn("A debugger may come in at %s", letDebuggerIn(process.env) ?? "no port: none is free");
+  }
+
+  /** Says in the log what this process and each of its children are doing (inventory G10). */
+  async #report(): Promise<void> {
+    const members = (await this.#pool?.report?.()) ?? [];
+    const { active, reserved, scheduled, processed, startedAt } = this.state;
+    const now = new Date();
+    const running = [...active].flatMap(({ name, id, phase }) =>
+      phase.name === "active" ? [{ name, id, runner: phase.runner, since: phase.since }] : [],
+    );
+    const facts = {
+      hostname: this.hostname,
+      pid: process.pid,
+      phase: this.#ladder.phase,
+      upMs: now.getTime() - startedAt,
+      counts: { reserved: reserved.size, scheduled: scheduled.size, processed },
+      main: reportProcess(),
+      members,
+      running,
+    };
+    this.#logger.warn("%s", statusReport(facts, now));
+  }
+
   async #writePidfile(replaces: number | null): Promise<void> {
     const { pidfile } = this.#options;
     if (!pidfile) return;
@@ -184,6 +217,7 @@ export class Worker {
         this.shutdown("warm", 1);
       },
     });
+    this.#pool = pool;
     const assembly = assemble(
       {
         app,

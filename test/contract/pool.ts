@@ -255,6 +255,19 @@ export function poolContract(kind: PoolKind, make: PoolFactory): void {
       expect(stats.processes).toEqual(expect.arrayContaining([expect.any(Number)]));
     });
 
+    test("tells what each of its children or threads does, and which of them does not answer", async () => {
+      if (!pool.report) return; // it has none
+      let spinning: Promise<PoolResult> | undefined;
+      await new Promise<unknown>((resolve) => {
+        spinning = pool.run(jobOf("busy", [1_500]), resolve);
+      });
+      const working = (await pool.report()).filter(({ role }) => role === "works");
+      expect(working).toHaveLength(2);
+      expect(working.filter(({ report }) => report === null)).toHaveLength(1);
+      expect(working.find(({ report }) => report !== null)?.report).toMatchObject({ rss: expect.any(Number) });
+      expect((await spinning)?.outcome).toMatchObject({ kind: "success" });
+    });
+
     test("waits for what runs when it stops, and gives back what it has not begun", async () => {
       const { pool: own } = await make({ ...kind.options, concurrency: 1 });
       await own.start();

@@ -54,10 +54,12 @@ describe("frames between parent and child", () => {
   const toChild: readonly ToChild[] = [
     { kind: "run", seq: 1, job: job() },
     { kind: "run", seq: 2, job: job({ tenant: "ümläut\n", big: 2n ** 70n, __proto__x: 1 }, "") },
+    { kind: "report" },
     { kind: "exit" },
   ];
   const fromChild: readonly FromChild[] = [
     { kind: "ready" },
+    { kind: "report", report: { rss: 1, heap: 2, waitsFor: { Timeout: 1 } } },
     { kind: "accepted", seq: 7 },
     {
       kind: "done",

@@ -141,7 +141,7 @@ test("a log that is renamed, asked to be opened anew, or cut under load loses no
     // By a signal, as logrotate's postrotate would; or found out by itself.
     if (rotation % 2 === 0) {
       const { code, output } = await stage.multi("reopen", "w1");
-      expect([code, output]).toEqual([0, expect.stringMatching(/w1@\S+: USR1 -> \d+/)]);
+      expect([code, output]).toEqual([0, expect.stringMatching(/w1@\S+: USR2 -> \d+/)]);
     }
     await until(() => existsSync(log), { message: "a new log to be there" });
   }

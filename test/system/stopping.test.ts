@@ -172,6 +172,43 @@ describe("stopping", () => {
     expect(lines()).toEqual(["begin one", "end one"]);
   });
 
+  test("USR1 tells what the worker and each child do, a blocked one too, and neither it nor USR2 ends anybody", async () => {
+    await using scene = await stage(embedded, { args: ["-c", "2"] });
+    const { worker, send, lines, app, file } = scene;
+    const spin = await app.sendTask("endings.spin", [file, 60]);
+    const late = await send("late", "one", 60);
+    await until(() => lines().length === 2);
+    const children = childrenOf(worker.pid);
+    worker.signal("SIGUSR1");
+    await worker.printed(/Report of .*: running, up \S+ s, 2 active, 0 reserved, 0 scheduled, 2 begun/);
+    const blocked = await worker.printed(/ForkPoolWorker-\d \(pid \d+\): does not answer: blocked in synchronous code/);
+    const waiting = await worker.printed(/ForkPoolWorker-\d \(pid \d+\): \d+ MiB resident.* waits for .*\b1 Timeout/);
+    const below = (line: string): string => worker.lines[worker.lines.indexOf(line) + 1] as string;
+    expect(below(blocked)).toMatch(new RegExp(`^ {4}endings.spin\\[${spin.id}\\] for \\d+\\.\\d s$`));
+    expect(below(waiting)).toMatch(new RegExp(`^ {4}endings.late\\[${late.id}\\] for \\d+\\.\\d s$`));
+    worker.signalGroup("SIGUSR2");
+    worker.signalGroup("SIGUSR1");
+    await until(() => worker.lines.filter((line) => line.includes("Report of ")).length === 2);
+    expect(worker.output).not.toContain("Debugger listening");
+    expect(childrenOf(worker.pid)).toEqual(children);
+    worker.signal("SIGQUIT");
+    expect(await worker.exited).toEqual({ code: 0, signal: null });
+  });
+
+  test("where debuggers are allowed, USR2 lets one into the worker and USR1 into a blocked child", async () => {
+    await using scene = await stage(embedded, { env: { CELERY_RDBSIG: "1", CELERY_RDB_PORT: "16899" } });
+    const { worker, app, file, lines } = scene;
+    await app.sendTask("endings.spin", [file, 60]);
+    await until(() => lines().length === 1);
+    worker.signal("SIGUSR2");
+    await worker.printed(/A debugger may come in at ws:\/\/127\.0\.0\.1:168\d\d\//);
+    const [child] = childrenOf(worker.pid);
+    process.kill(child as number, "SIGUSR1");
+    await worker.printed(/Debugger listening on ws:\/\/127\.0\.0\.1:16900\//);
+    worker.signal("SIGQUIT");
+    expect((await worker.exited).code).toBe(0);
+  });
+
   test("HUP finishes what runs and starts again as it was started, under the process id its starter knows", async () => {
     await using scene = await stage(embedded, { args: ["-c", "1", "-n", "again@%h"] });
     const { worker, send, lines } = scene;

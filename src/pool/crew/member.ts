@@ -1,5 +1,6 @@
 import type { Job } from "../../execution/job.ts";
 import type { Completed } from "../../execution/outcome.ts";
+import type { ProcessReport } from "../../system/process-report.ts";
 
 /** What a member of a crew tells it. */
 export interface MemberEvents {
@@ -28,6 +29,8 @@ export interface Member {
   takeBack(): readonly number[];
   /** Asks a run to stop: its signal aborts, and its end counts no more. Answered by `onAbandoned`. */
   abandon(seq: number, reason: AbandonReason): void;
+  /** Asks it what it is doing. Does not settle while its event loop is blocked, or when it has ended. */
+  report(): Promise<ProcessReport>;
   /** It finishes what it has and leaves. */
   dismiss(): void;
   kill(signal: NodeJS.Signals): void;

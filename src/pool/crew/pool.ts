@@ -2,7 +2,7 @@ import { PoolStartError } from "../../errors.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed, Outcome } from "../../execution/outcome.ts";
 import type { Logger, LogLevel } from "../../log.ts";
-import type { Pool, PoolResult, Runner } from "../pool.ts";
+import type { MemberReport, Pool, PoolResult, Runner } from "../pool.ts";
 import { HardLimit } from "./hard-limit.ts";
 import type { MemberMaker } from "./member.ts";
 import { type RecycleLimits, retiresSoon, shouldRetire } from "./recycle.ts";
@@ -36,6 +36,8 @@ export interface CrewOptions {
 const mostFailedStarts = 3;
 const mostDeathsBeforeStart = 3;
 const exitPatienceMs = 5_000;
+/** How long a member may take to say what it is doing. */
+const reportPatienceMs = 1_000;
 /** A member that has made no progress for this long while jobs wait behind a task is stuck with that task. */
 const stuckMs = 20;
 /** How long an event loop may take to answer before it counts as blocked. */
@@ -159,6 +161,10 @@ export class CrewPool implements Pool {
     };
   }
 
+  report(): Promise<readonly MemberReport[]> {
+    return Promise.all([...this.#slots].map((slot) => this.#reportOf(slot)));
+  }
+
   async stop(signal: AbortSignal): Promise<void> {
     this.#stopping = true;
     this.#started?.resolve();
@@ -200,6 +206,17 @@ export class CrewPool implements Pool {
       if (signal.aborted) cut();
       else signal.addEventListener("abort", cut, { once: true });
       this.#idle();
+    });
+  }
+
+  #reportOf(slot: Slot): Promise<MemberReport> {
+    const { runner, role } = slot;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve({ runner, role, report: null }), reportPatienceMs);
+      void slot.member.report().then((report) => {
+        clearTimeout(timer);
+        resolve({ runner, role, report });
+      });
     });
   }
 

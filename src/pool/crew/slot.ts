@@ -1,6 +1,6 @@
 import type { Job } from "../../execution/job.ts";
 import type { Outcome } from "../../execution/outcome.ts";
-import type { PoolResult, Runner } from "../pool.ts";
+import type { MemberReport, PoolResult, Runner } from "../pool.ts";
 import type { HardLimit } from "./hard-limit.ts";
 import type { Member } from "./member.ts";
 
@@ -70,6 +70,12 @@ export class Slot {
 
   get runner(): Runner {
     return { pid: this.member.pid, name: this.name };
+  }
+
+  get role(): MemberReport["role"] {
+    if (this.state === "starting") return "starting";
+    if (this.state !== "ready") return "leaving";
+    return this.spare ? "spare" : "works";
   }
 
   get occupied(): number {

@@ -2,7 +2,9 @@ import { Socket } from "node:net";
 import type { Tq } from "../../app/app.ts";
 import { loadApp } from "../../app/load.ts";
 import type { Job } from "../../execution/job.ts";
+import { reportProcess } from "../../system/process-report.ts";
 import { setProcessTitle } from "../../system/process-title.ts";
+import { debuggable } from "../../system/remote-debugger.ts";
 import { captureOutput } from "../captured-output.ts";
 import { JobRunner } from "../job-runner.ts";
 import { relayedLogger } from "../relayed-logger.ts";
@@ -43,6 +45,9 @@ class ChildMain {
     this.#channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
     process.on("SIGINT", () => undefined);
+    // They mean something to the parent. Here one would end the process, and the other let in a debugger.
+    process.on("SIGUSR2", () => undefined);
+    if (!debuggable(process.env)) process.on("SIGUSR1", () => undefined);
     setProcessTitle(`[tq: ${this.#birth.hostname}:${this.#birth.name}]`);
     try {
       await this.#load();
@@ -79,6 +84,9 @@ class ChildMain {
       case "exit":
         this.#leaving = true;
         return;
+      case "report":
+        this.#send({ kind: "report", report: reportProcess() });
+        return this.#flush();
       case "abandon": {
         const abandoned = this.#runner?.abandon(frame.seq, frame.reason) ?? false;
         this.#send({ kind: "abandoned", seq: frame.seq, ended: !abandoned });

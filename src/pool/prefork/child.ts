@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Job } from "../../execution/job.ts";
+import type { ProcessReport } from "../../system/process-report.ts";
 import { titleRoom } from "../../system/process-title.ts";
+import { debuggable, debuggerPort } from "../../system/remote-debugger.ts";
 import { residentMemory } from "../../system/resident-memory.ts";
 import type { AbandonReason, Member, MemberEvents } from "../crew/member.ts";
 import type { Claims } from "./claims.ts";
@@ -31,11 +33,15 @@ export class Child implements Member {
   readonly #claims: Claims | undefined;
   #outgoing = "";
   #offered: number[] = [];
+  #askers: ((report: ProcessReport) => void)[] = [];
 
   constructor(birth: ChildBirth, events: MemberEvents, { guard, claims }: ChildParts) {
     const piped = birth.redirect !== null;
+    const flags = debuggable(process.env)
+      ? [...childFlags, `--inspect-port=127.0.0.1:${debuggerPort(process.env, birth.index)}`]
+      : childFlags;
     this.#claims = claims;
-    this.#process = spawn(process.execPath, [...childFlags, childMain, titleRoom], {
+    this.#process = spawn(process.execPath, [...flags, childMain, titleRoom], {
       cwd: birth.cwd,
       env: { ...process.env, [birthVariable]: JSON.stringify(birth) },
       stdio: ["ignore", piped ? "pipe" : "inherit", piped ? "pipe" : "inherit", "pipe", ...(claims ? [claims.fd] : [])],
@@ -62,6 +68,13 @@ export class Child implements Member {
 
   abandon(seq: number, reason: AbandonReason): void {
     this.#write(encodeToChild({ kind: "abandon", seq, reason }));
+  }
+
+  report(): Promise<ProcessReport> {
+    return new Promise((resolve) => {
+      this.#askers.push(resolve);
+      this.#write(encodeToChild({ kind: "report" }));
+    });
   }
 
   dismiss(): void {
@@ -137,6 +150,8 @@ export class Child implements Member {
         return events.onAbandoned(frame.seq, frame.ended);
       case "log":
         return events.onLog(frame.level, frame.message, frame.fields);
+      case "report":
+        return this.#askers.shift()?.(frame.report);
       case "ready":
         return events.onReady();
       case "failed":

@@ -32,7 +32,7 @@ export class Guard {
 /** It goes on in the background, as nobody's child: a worker's children are those that run tasks. */
 const script = `
 (
-  trap '' INT TERM HUP QUIT
+  trap '' INT TERM HUP QUIT USR1 USR2
   pids=" "
   while read -r verb pid; do
     case "$verb" in

@@ -4,6 +4,7 @@ import type { Completed } from "../../execution/outcome.ts";
 import type { LogLevel } from "../../log.ts";
 import type { TaskMessage } from "../../protocol/task-message.ts";
 import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
+import type { ProcessReport } from "../../system/process-report.ts";
 import type { AbandonReason } from "../crew/member.ts";
 
 /**
@@ -14,6 +15,7 @@ import type { AbandonReason } from "../crew/member.ts";
 export type ToChild =
   | { readonly kind: "run"; readonly seq: number; readonly job: Job }
   | { readonly kind: "abandon"; readonly seq: number; readonly reason: AbandonReason }
+  | { readonly kind: "report" }
   | { readonly kind: "exit" };
 
 /** Child to parent: two in the life of a task, `accepted` and `done`. */
@@ -24,6 +26,8 @@ export type FromChild =
   | { readonly kind: "accepted"; readonly seq: number }
   | { readonly kind: "done"; readonly seq: number; readonly outcome: Completed }
   | { readonly kind: "abandoned"; readonly seq: number; readonly ended: boolean }
+  /** The answer to the same question. */
+  | { readonly kind: "report"; readonly report: ProcessReport }
   | {
       readonly kind: "log";
       readonly level: string;
@@ -63,10 +67,12 @@ const letters = {
   done: "d",
   doneWithRecord: "D",
   log: "l",
+  report: "s",
 } as const;
 
 export function encodeToChild(frame: ToChild): string {
   if (frame.kind === "exit") return `${letters.exit}\n`;
+  if (frame.kind === "report") return `${letters.report}\n`;
   if (frame.kind === "abandon") return `${letters.abandon}${print([frame.seq, frame.reason])}\n`;
   const { job } = frame;
   const { headers, properties, contentType, contentEncoding, body } = job.message;
@@ -105,6 +111,8 @@ export function encodeFromChild(frame: FromChild): string {
     }
     case "abandoned":
       return `${letters.abandoned}${print([frame.seq, frame.ended])}\n`;
+    case "report":
+      return `${letters.report}${print(frame.report)}\n`;
     case "ready":
       return `${letters.ready}\n`;
     case "failed":
@@ -125,6 +133,7 @@ export class ToChildReader {
         const letter = String.fromCharCode(line[0] as number);
         if (letter === letters.run) head = line.toString("utf8", 1);
         else if (letter === letters.exit) onFrame({ kind: "exit" });
+        else if (letter === letters.report) onFrame({ kind: "report" });
         else {
           const [seq, reason] = JSON.parse(line.toString("utf8", 1)) as [number, AbandonReason];
           onFrame({ kind: "abandon", seq, reason });
@@ -178,6 +187,8 @@ export class FromChildReader {
           const [seq, ended] = JSON.parse(rest) as [number, boolean];
           return onFrame({ kind: "abandoned", seq, ended });
         }
+        case letters.report:
+          return onFrame({ kind: "report", report: JSON.parse(rest) as ProcessReport });
         case letters.ready:
           return onFrame({ kind: "ready" });
         case letters.failed:
