@@ -160,3 +160,39 @@ test("every relative import names a file that exists", () => {
   );
   expect(wrong).toEqual([]);
 });
+
+/** The files a process has once it has loaded these: what is imported as a value, not what is loaded when its turn comes. */
+function loadedBy(...roots: readonly string[]): readonly string[] {
+  const loaded = new Set<string>();
+  const load = (file: string): void => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    const text = readFileSync(join(source, file), "utf8").replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+    const statements = text.matchAll(/^(?:import|export)\s(?!type\s)[^;]*?from\s*["'](\.[^"']+)["']/gm);
+    for (const [statement, specifier] of statements) {
+      const names = /\{([^}]*)\}/
+        .exec(statement)?.[1]
+        ?.split(",")
+        .filter((name) => name.trim() !== "");
+      if (names?.length && names.every((name) => /^\s*type\s/.test(name))) continue;
+      load(resolveImport(file, specifier as string));
+    }
+  };
+  for (const root of roots) load(root);
+  return [...loaded];
+}
+
+test("a child loads the app and what runs a task, nothing else", () => {
+  const loaded = loadedBy("index.ts", "pool/prefork/child-main.ts");
+  expect(loaded).toContain("execution/executor.ts");
+  const light = [
+    "worker/embedded.ts",
+    "beat/embedded.ts",
+    "beat/crontab.ts",
+    "beat/crontab-field.ts",
+    "beat/interval.ts",
+  ];
+  const heavy =
+    /^(worker|beat|multi|cli|testing|log-writer|broker\/\w+\/|backend\/\w+\/|pool\/(crew|threads|async|prefork\/prefork))/;
+  expect(loaded.filter((file) => heavy.test(file) && !light.includes(file))).toEqual([]);
+});

@@ -144,7 +144,7 @@ async function main() {
   try {
     const { provideServices } = await jiti.import("./helpers/provide.ts");
     const [built, provided] = await Promise.all([
-      step("built", [process.execPath, join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"]),
+      step("built", [process.execPath, join(root, "build.mjs")]),
       provideServices(say),
     ]);
     services = provided;

@@ -48,11 +48,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.e
 say(bold("tq quickstart"));
 say();
 if (!isInstalled()) step("installing packages", "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-step("building", process.execPath, [
-  join(root, "node_modules", "typescript", "bin", "tsc"),
-  "-p",
-  join(root, "tsconfig.build.json"),
-]);
+step("building", process.execPath, [join(root, "build.mjs")]);
 say();
 
 say(bold("1. A worker node in the background, on the embedded store: no server to install"));

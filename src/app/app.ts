@@ -35,6 +35,7 @@ import { anonNodename } from "../protocol/nodename.ts";
 import { type SignatureDict, type SignatureLike, signatureDict } from "../protocol/signature.ts";
 import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
+import { isOurs } from "../system/installation.ts";
 import { BaseTask, handlersOf, type RunnableTask } from "../task/base-task.ts";
 import { builtinTasks } from "../task/builtins.ts";
 import type { TaskContext } from "../task/context.ts";
@@ -757,13 +758,12 @@ function checkKwargs(kwargs: Readonly<Record<string, unknown>>): Readonly<Record
 
 /** The file whose code called the constructor, from the stack; null where the stack has none. */
 function callerFile(): string | null {
-  const own = fileURLToPath(import.meta.url);
   const lines = new Error().stack?.split("\n").slice(1) ?? [];
   for (const line of lines) {
     const place = /\(?((?:file:\/\/)?\/[^()]*?):\d+:\d+\)?$/.exec(line)?.[1];
     if (!place) continue;
     const path = place.startsWith("file://") ? fileURLToPath(place.replace(/\?.*$/, "")) : place;
-    if (path !== own) return path;
+    if (!isOurs(path)) return path;
   }
   return null;
 }

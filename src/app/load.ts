@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { AppLoadError } from "../errors.ts";
+import { entry } from "../system/installation.ts";
 import {
   displayPath,
   isFile,
@@ -24,9 +24,7 @@ export interface LoadAppOptions {
 }
 
 /** Names the app of whoever gives no `-A`; for `loadApp`, in this process and in its children. */
-export const defaultAppSpec = fileURLToPath(
-  new URL(`./default-app${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url),
-);
+export const defaultAppSpec = entry("app/default-app");
 
 /** An app and where it was found. */
 export interface LoadedApp {

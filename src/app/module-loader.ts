@@ -6,6 +6,7 @@ import { basename, dirname, extname, isAbsolute, join, relative, resolve } from 
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Jiti } from "jiti";
 import { AppLoadError } from "../errors.ts";
+import { entry, isOurs } from "../system/installation.ts";
 
 /** What a module file may end in, in the order in which a name without an ending is looked for. */
 export const moduleExtensions = [".ts", ".mts", ".cts", ".tsx", ".js", ".mjs", ".cjs"] as const;
@@ -199,8 +200,6 @@ function needsTransform(error: unknown): boolean {
 
 /** `tq` and `tq/testing` are this very installation, wherever the user's project would find another. */
 function ownEntries(): Record<string, string> {
-  const ending = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const entry = (name: string): string => fileURLToPath(new URL(`../${name}${ending}`, import.meta.url));
   return { "tq/testing": entry("testing"), tq: entry("index") };
 }
 
@@ -253,10 +252,9 @@ function describeLoadError(error: unknown, file: string, cwd: string): string {
 
 /** The first `file:line:column` that is neither Node's, a package's nor tq's own. */
 function firstUserPlace(text: string): string | undefined {
-  const own = dirname(dirname(fileURLToPath(import.meta.url)));
   return [...text.matchAll(/(?<=^|[\s(]|file:\/\/)(\/[^\s():]+(?::\d+){1,2})/gm)]
     .map((match) => match[1] as string)
-    .find((place) => !place.includes("/node_modules/") && !place.startsWith(`${own}/`));
+    .find((place) => !place.includes("/node_modules/") && !isOurs(place));
 }
 
 /** Node keeps the place of a syntax error in a module to itself, and tells only on a terminal. */

@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { format } from "node:util";
 import { ImproperlyConfigured, TqError } from "../errors.ts";
 import { silentLogger } from "../log.ts";
@@ -14,6 +14,7 @@ import { Supervisor } from "../multi/supervisor.ts";
 import { help, usage } from "../multi/usage.ts";
 import { joinWords } from "../multi/words.ts";
 import { EX_OK, EX_USAGE } from "../system/exit-codes.ts";
+import { installation } from "../system/installation.ts";
 import { onSignal } from "../system/posix-signals.ts";
 import { takeServiceManager } from "../system/sd-notify.ts";
 import { readinessService, watchdogService } from "../system/sd-services.ts";
@@ -24,7 +25,7 @@ import { globalOptions } from "./session.ts";
 import { workerOptionSpecs } from "./worker.ts";
 
 /** The command `tq`, as nodes are started with it. */
-const tq = fileURLToPath(new URL("../../bin/tq.js", import.meta.url));
+const tq = join(installation, "bin", "tq.js");
 
 /** Options of `tq multi` beyond those of the worker, and whether they have a value. */
 const ownOptions: Readonly<Record<string, boolean>> = {

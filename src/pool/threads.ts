@@ -1,7 +1,7 @@
-import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import type { Job } from "../execution/job.ts";
 import type { Completed } from "../execution/outcome.ts";
+import { program } from "../system/installation.ts";
 import type { ProcessReport } from "../system/process-report.ts";
 import type { AbandonReason, Member, MemberEvents } from "./crew/member.ts";
 
@@ -40,7 +40,7 @@ export type FromThread =
       readonly fields: Readonly<Record<string, unknown>>;
     };
 
-const threadMain = fileURLToPath(new URL("./thread-main.js", import.meta.url));
+const threadMain = program("pool/thread-main");
 
 /** Orders that are no jobs — give that up, leave — need room beside them. */
 const roomForOrders = 8;

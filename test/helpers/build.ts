@@ -9,7 +9,7 @@ import { until } from "./until.ts";
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /**
- * Compiles src to dist when a source is newer than the last build; two runs at once build once.
+ * Builds dist when a source is newer than the last build; two runs at once build once.
  *
  * @throws Error with the compiler's words when the types are wrong.
  */
@@ -25,15 +25,14 @@ export async function buildIfStale(): Promise<void> {
 }
 
 async function build(): Promise<void> {
-  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
-  const args = [tsc, "-p", "tsconfig.build.json"];
-  await promisify(execFile)(process.execPath, args, { cwd: root }).catch((error: { stdout?: string }) => {
-    throw new Error(`the build failed:\n${error.stdout ?? String(error)}`);
+  const built = promisify(execFile)(process.execPath, [join(root, "build.mjs")], { cwd: root });
+  await built.catch((error: { stdout?: string; stderr?: string }) => {
+    throw new Error(`the build failed:\n${error.stdout || error.stderr || String(error)}`);
   });
 }
 
 function isStale(): boolean {
-  const built = modified(join(root, "dist", ".tsbuildinfo"));
+  const built = modified(join(root, "build", ".tsbuildinfo"));
   return newest(join(root, "src")) > built || modified(join(root, "dist", "index.js")) === 0;
 }
 

@@ -10,18 +10,18 @@ import { temporaryFolder } from "../helpers/tmp.ts";
 
 export const actions = join(root, "test", "apps", "actions.ts");
 
-/** Makes pools out of dist, where children find what they run, over a store in a folder that lives as long. */
+/** Makes pools out of what was built, as children are, over a store in a folder that lives as long. */
 export async function poolMaker(): Promise<
   AsyncDisposable & { readonly make: (options: WorkerOptions, spec?: string) => Promise<PoolUnderTest> }
 > {
   const folder = await temporaryFolder();
   process.env.TQ_BROKER_URL = `sqlite://${folder.file("tq.db")}`;
-  const dist = (path: string): Promise<Record<string, unknown>> =>
+  const built = (path: string): Promise<Record<string, unknown>> =>
     import(pathToFileURL(join(root, "dist", path)).href) as Promise<Record<string, unknown>>;
-  const { createPool } = (await dist("worker/create-pool.js")) as {
+  const { createPool } = (await built("worker/create-pool.js")) as {
     createPool: (request: PoolRequest) => Promise<Pool>;
   };
-  const { loadApp } = (await dist("app/load.js")) as { loadApp: (spec: string, at: object) => Promise<Tq> };
+  const { loadApp } = (await built("app/load.js")) as { loadApp: (spec: string, at: object) => Promise<Tq> };
   const app = await loadApp(actions, { cwd: root });
   return {
     async make(options, spec = actions) {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
-import { fileURLToPath } from "node:url";
 import type { Job } from "../../execution/job.ts";
+import { program } from "../../system/installation.ts";
 import type { ProcessReport } from "../../system/process-report.ts";
 import { titleRoom } from "../../system/process-title.ts";
 import { debuggable, debuggerPort } from "../../system/remote-debugger.ts";
@@ -11,7 +11,7 @@ import type { Claims } from "./claims.ts";
 import type { Guard } from "./guard.ts";
 import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
 
-const childMain = fileURLToPath(new URL("./child-main.js", import.meta.url));
+const childMain = program("pool/prefork/child-main");
 
 /** A child runs one program: it needs no more V8 helper threads than it can use. */
 const childFlags = ["--no-warnings=ExperimentalWarning"];
