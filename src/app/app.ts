@@ -116,6 +116,8 @@ export class Tq implements AsyncDisposable {
   readonly periodicTasks = new Map<string, PeriodicTask>();
   #logger: Logger;
   #broker: Promise<Broker> | undefined;
+  /** A worker's, while it runs. */
+  #shared: Broker | undefined;
   #backend: Promise<ResultBackend> | undefined;
   #router: { readonly settings: Settings; readonly router: Router } | undefined;
   #topology: { readonly settings: Settings; readonly topology: Topology } | undefined;
@@ -495,10 +497,25 @@ export class Tq implements AsyncDisposable {
 
   /** The app's broker, connected; shared by all who publish. Rejects with `BrokerConnectionError`. */
   async broker(): Promise<Broker> {
-    this.#broker ??= this.createBroker("write");
-    const broker = await this.#broker;
+    this.#broker ??= this.#shared === undefined ? this.createBroker("write") : undefined;
+    const broker = this.#shared ?? (await (this.#broker as Promise<Broker>));
     await broker.connect();
     return broker;
+  }
+
+  /**
+   * Sends over this broker from now on, and keeps results over its connections where they lead to
+   * the same server, until it is disposed of: a worker has one broker for all of it. Does nothing for
+   * a broker that does not share.
+   */
+  share(broker: Broker): Disposable {
+    const [reading, writing] = (["read", "write"] as const).map((use) => effectiveBrokerUrls(this.conf.settings, use));
+    if (broker.sharesConnections && String(reading) === String(writing)) this.#shared = broker;
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#shared === broker) this.#shared = undefined;
+      },
+    };
   }
 
   /** A broker of one's own, not connected yet: for consumers, which close it themselves. */
@@ -559,6 +576,7 @@ export class Tq implements AsyncDisposable {
       transportOptions: settings.resultBackendTransportOptions,
       brokerUrls: effectiveBrokerUrls(settings, "write"),
       persistent: settings.resultPersistent ?? false,
+      broker: () => this.#shared,
       connectTimeout: settings.brokerConnectionTimeout,
       ...(settings.redisBackendUseSsl ? { useSsl: { ...settings.redisBackendUseSsl } } : {}),
     });

@@ -1,3 +1,5 @@
+import type { Broker } from "../broker/broker.ts";
+
 /** What every result store is made with, complete: defaults were filled in by whoever read the settings. */
 export interface BackendOptions {
   /** Seconds a result, a group or a chord is kept; null is for ever. */
@@ -16,6 +18,8 @@ export interface BackendOptions {
   readonly connectTimeout?: number;
   /** `redis_backend_use_ssl`: true, or TLS options under Python's or Node's names. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
+  /** A broker of this process: a store on the same server may use its connections rather than make some. */
+  readonly broker?: () => Broker | undefined;
 }
 
 /** The options a store gets when nothing was set: results are kept for a day and written as JSON. */

@@ -45,6 +45,11 @@ export interface Broker {
   readonly displayUrl: string;
   /** Which messages of one queue go first: Redis and the stores like it serve 0 first, RabbitMQ 9. */
   readonly priorityOrder: "lowest-first" | "highest-first";
+  /**
+   * Whether its connections may carry what else this process has for the same server: what tasks
+   * send, and their results. Not RabbitMQ's: one that publishes may be held up, acknowledgements with it.
+   */
+  readonly sharesConnections?: boolean;
   connect(signal?: AbortSignal): Promise<void>;
   /** Makes the queue, its exchange and the binding exist. Idempotent, remembered per connection. */
   declare(queue: Queue): Promise<void>;

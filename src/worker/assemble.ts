@@ -102,6 +102,7 @@ export function assemble(
   const { app, options, hostname, logger, state, ladder } = context;
   const { cold } = ladder;
   const { settings } = app.conf;
+  const shared = app.share(broker);
   const accept = normalizeAccept(settings.acceptContent);
   const backend = () => app.backend();
   const results = new ResultKeeper(backend, logger);
@@ -329,6 +330,7 @@ export function assemble(
         await consumer
           .close()
           .catch((error: unknown) => logger.debug("messages go back by themselves: %s", String(error)));
+        shared[Symbol.dispose]();
         await connection.stop();
       },
     },

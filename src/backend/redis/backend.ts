@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { SharedWrite } from "../../broker/broker.ts";
+import type { RedisCommands } from "../../broker/redis/commands.ts";
 import { positive, type RedisAddress, redisAddress } from "../../broker/redis/options.ts";
 import { parseBackendUrl } from "../../config/url.ts";
 import { ImproperlyConfigured } from "../../errors.ts";
@@ -9,9 +10,10 @@ import type { ChordPart, ResultBackend } from "../backend.ts";
 import type { BackendOptions } from "../options.ts";
 import type { ResultRecord } from "../record.ts";
 import type { WatchOptions } from "../waiters.ts";
+import { Connecting } from "./connecting.ts";
 import { type ResultKeys, resultKeys } from "./keys.ts";
 import { RedisLink } from "./link.ts";
-import { chordPartScript, growChordScript } from "./scripts.ts";
+import { chordPartScript, growChordScript, setScript } from "./scripts.ts";
 import { Storing } from "./storing.ts";
 import { bytesOfRecord, StoredValues } from "./values.ts";
 import { RedisWatch } from "./watch.ts";
@@ -32,14 +34,17 @@ export function createRedisBackend(url: string, options: BackendOptions): Result
   return new RedisBackend(redisAddress(parsed, url, options), options);
 }
 
-/** Keeps results under Celery's keys; one connection works, and one listens while somebody waits. */
+/**
+ * Keeps results under Celery's keys; one connection works, and one listens while somebody waits.
+ * Where a broker of this process is on the same server, they are its connections.
+ */
 export class RedisBackend implements ResultBackend {
   readonly kind = "redis";
   readonly features = { persistent: true, chords: true };
   readonly replyTo = "";
   readonly displayUrl: string;
   readonly #keys: ResultKeys;
-  readonly #link: RedisLink;
+  readonly #link: RedisLink<RedisCommands>;
   readonly #storing: Storing;
   readonly #watch: RedisWatch;
   readonly #values: StoredValues;
@@ -57,10 +62,12 @@ export class RedisBackend implements ResultBackend {
     this.#seconds = Math.ceil(options.expires ?? 0);
     this.#ordered = ordered !== false;
     this.#values = new StoredValues(options);
-    this.#link = new RedisLink(address, patience);
+    const connecting = new Connecting(address, options.broker);
+    this.#link = new RedisLink({ displayUrl: address.displayUrl, patience, open: connecting.working });
     this.#storing = new Storing(this.#link, this.#seconds);
     this.#watch = new RedisWatch({
-      address,
+      displayUrl: address.displayUrl,
+      connecting,
       patience,
       reading: this.#link,
       values: this.#values,
@@ -190,14 +197,11 @@ export class RedisBackend implements ResultBackend {
 
   /** As Celery sets a value: kept for its time, and published under its name. */
   #set(key: string, value: string | Buffer): Promise<unknown> {
-    return this.#link.use((connection) => {
-      const set = this.#seconds > 0 ? ["setex", key, this.#seconds, value] : ["set", key, value];
-      return connection.watch(connection.client.multi([set, ["publish", key, value]]).exec());
-    });
+    return this.#link.use((connection) => connection.run(setScript, [key], [this.#seconds, value]));
   }
 
   #get(key: string): Promise<Buffer | null> {
-    return this.#link.use((connection) => connection.watch(connection.client.getBuffer(key)));
+    return this.#link.use((connection) => connection.callBuffer<Buffer | null>("get", key));
   }
 
   #delete(...keys: string[]): Promise<number> {

@@ -1,30 +1,36 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { RedisConnection } from "../../broker/redis/connection.ts";
-import type { RedisAddress } from "../../broker/redis/options.ts";
 import { type BackendConnectionError, OperationalError } from "../../errors.ts";
 import { backoff } from "../../util/backoff.ts";
 import { backendError } from "./errors.ts";
 
-/** Seconds a command may go unanswered. */
-const deadline = 10;
+/** A connection, and how to let go of it. */
+export interface Opened<Connection> {
+  readonly connection: Connection;
+  close(): void;
+}
+
+export interface LinkParts<Connection> {
+  /** Where it leads, with its password masked. */
+  readonly displayUrl: string;
+  /** Seconds an operation may take over all its attempts. */
+  readonly patience: number;
+  /** Connects; `signal` aborts when nobody needs it any more. Rejects with `BackendConnectionError`. */
+  readonly open: (signal: AbortSignal) => Promise<Opened<Connection>>;
+  readonly onOpen?: (connection: Connection) => void;
+}
 
 /**
  * A connection that is made when it is needed and made again when it was lost. What is asked of
  * it is tried again over the next one until patience ends: so only what may happen twice.
  */
-export class RedisLink {
-  readonly #address: RedisAddress;
-  /** Seconds an operation may take over all its attempts. */
-  readonly #patience: number;
-  readonly #onOpen: ((connection: RedisConnection) => void) | undefined;
+export class RedisLink<Connection extends { readonly isOpen: boolean }> {
+  readonly #parts: LinkParts<Connection>;
   readonly #closing = new AbortController();
-  #open: RedisConnection | undefined;
-  #opening: Promise<RedisConnection> | undefined;
+  #open: Opened<Connection> | undefined;
+  #opening: Promise<Connection> | undefined;
 
-  constructor(address: RedisAddress, patience: number, onOpen?: (connection: RedisConnection) => void) {
-    this.#address = address;
-    this.#patience = patience;
-    this.#onOpen = onOpen;
+  constructor(parts: LinkParts<Connection>) {
+    this.#parts = parts;
   }
 
   get isClosed(): boolean {
@@ -32,13 +38,14 @@ export class RedisLink {
   }
 
   /** The connection, if it is up. */
-  get current(): RedisConnection | undefined {
-    return this.#open?.isOpen ? this.#open : undefined;
+  get current(): Connection | undefined {
+    const connection = this.#open?.connection;
+    return connection?.isOpen ? connection : undefined;
   }
 
   /** Does what `use` does, again after a loss. Rejects with `BackendConnectionError` when patience ends. */
-  async use<Value>(use: (connection: RedisConnection) => Promise<Value>): Promise<Value> {
-    const until = performance.now() + this.#patience * 1000;
+  async use<Value>(use: (connection: Connection) => Promise<Value>): Promise<Value> {
+    const until = performance.now() + this.#parts.patience * 1000;
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await use(await this.connection());
@@ -52,9 +59,10 @@ export class RedisLink {
   }
 
   /** Connects, once. */
-  connection(): Promise<RedisConnection> {
+  connection(): Promise<Connection> {
     if (this.isClosed) return Promise.reject(this.closedError());
-    if (this.current !== undefined) return Promise.resolve(this.current);
+    const { current } = this;
+    if (current !== undefined) return Promise.resolve(current);
     this.#opening ??= this.#connect().finally(() => {
       this.#opening = undefined;
     });
@@ -62,7 +70,7 @@ export class RedisLink {
   }
 
   closedError(): BackendConnectionError {
-    return backendError(`${this.#address.displayUrl} is closed`, true);
+    return backendError(`${this.#parts.displayUrl} is closed`, true);
   }
 
   close(): void {
@@ -70,19 +78,14 @@ export class RedisLink {
     this.#open?.close();
   }
 
-  async #connect(): Promise<RedisConnection> {
-    const connection = await RedisConnection.open({
-      address: this.#address,
-      error: backendError,
-      deadline: this.#address.socketTimeout ?? deadline,
-      signal: this.#closing.signal,
-    });
+  async #connect(): Promise<Connection> {
+    const opened = await this.#parts.open(this.#closing.signal);
     if (this.isClosed) {
-      connection.close();
+      opened.close();
       throw this.closedError();
     }
-    this.#open = connection;
-    this.#onOpen?.(connection);
-    return connection;
+    this.#open = opened;
+    this.#parts.onOpen?.(opened.connection);
+    return opened.connection;
   }
 }

@@ -27,6 +27,17 @@ end
 return stored
 `);
 
+/** Sets a value and publishes it under its name. KEYS: the key. ARGV: seconds it is kept (0: for ever), the value. */
+export const setScript = plainScript(`
+if ARGV[1] == '0' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SETEX', KEYS[1], ARGV[1], ARGV[2])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[2])
+return 1
+`);
+
 /**
  * Counts a part of a chord in, once per task, and hands all parts to the one that was the last.
  *

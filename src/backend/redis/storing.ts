@@ -1,3 +1,4 @@
+import type { RedisCommands } from "../../broker/redis/commands.ts";
 import { type Deferred, deferred } from "../../broker/redis/deferred.ts";
 import type { RedisLink } from "./link.ts";
 import { storeScript } from "./scripts.ts";
@@ -24,7 +25,7 @@ interface Waiting {
  * meanwhile gathers for the next.
  */
 export class Storing {
-  readonly #link: RedisLink;
+  readonly #link: RedisLink<RedisCommands>;
   readonly #seconds: number;
   #waiting: Waiting[] = [];
   #scheduled = false;
@@ -32,7 +33,7 @@ export class Storing {
   #sentAtMs = Number.NEGATIVE_INFINITY;
 
   /** `seconds` a result is kept; 0 is for ever. */
-  constructor(link: RedisLink, seconds: number) {
+  constructor(link: RedisLink<RedisCommands>, seconds: number) {
     this.#link = link;
     this.#seconds = seconds;
   }

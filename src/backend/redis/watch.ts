@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { RedisCommands } from "../../broker/redis/commands.ts";
 import type { RedisConnection } from "../../broker/redis/connection.ts";
 import { type Deferred, deferred } from "../../broker/redis/deferred.ts";
-import type { RedisAddress } from "../../broker/redis/options.ts";
 import type { TaskMeta } from "../../protocol/task-meta.ts";
 import { backoff } from "../../util/backoff.ts";
 import { Waiters, type WatchOptions } from "../waiters.ts";
+import type { Connecting } from "./connecting.ts";
 import { RedisLink } from "./link.ts";
 import type { StoredValues } from "./values.ts";
 
@@ -27,8 +28,8 @@ interface Asked {
  */
 export class RedisWatch {
   readonly #waiters = new Waiters();
-  readonly #listening: RedisLink;
-  readonly #reading: RedisLink;
+  readonly #listening: RedisLink<RedisConnection>;
+  readonly #reading: RedisLink<RedisCommands>;
   readonly #values: StoredValues;
   readonly #keyPrefix: string;
   /** Subscribed on the connection there is now. */
@@ -38,10 +39,11 @@ export class RedisWatch {
   #recovering = false;
 
   constructor(parts: {
-    readonly address: RedisAddress;
+    readonly displayUrl: string;
+    readonly connecting: Connecting;
     readonly patience: number;
     /** The connection that reads values. */
-    readonly reading: RedisLink;
+    readonly reading: RedisLink<RedisCommands>;
     readonly values: StoredValues;
     /** Before a task's id: the key of its result, which is also the channel it is published on. */
     readonly keyPrefix: string;
@@ -49,7 +51,12 @@ export class RedisWatch {
     this.#reading = parts.reading;
     this.#values = parts.values;
     this.#keyPrefix = parts.keyPrefix;
-    this.#listening = new RedisLink(parts.address, parts.patience, (connection) => this.#opened(connection));
+    this.#listening = new RedisLink({
+      displayUrl: parts.displayUrl,
+      patience: parts.patience,
+      open: parts.connecting.listening,
+      onOpen: (connection) => this.#opened(connection),
+    });
   }
 
   async *watch(taskIds: Iterable<string>, options: WatchOptions): AsyncGenerator<TaskMeta, void, undefined> {
@@ -69,6 +76,7 @@ export class RedisWatch {
 
   close(): void {
     clearInterval(this.#ping);
+    this.#listening.current?.client.off("messageBuffer", this.#heard);
     this.#listening.close();
     this.#waiters.fail(this.#listening.closedError());
   }
@@ -118,23 +126,26 @@ export class RedisWatch {
     for (let first = 0; first < taskIds.length; first += valuesAtOnce) {
       const some = taskIds.slice(first, first + valuesAtOnce);
       const keys = some.map(this.#keyOf);
-      const values = await this.#reading.use((connection) => connection.watch(connection.client.mgetBuffer(...keys)));
+      const values = await this.#reading.use((connection) => connection.callBuffer<(Buffer | null)[]>("mget", ...keys));
       for (const [index, value] of values.entries()) {
         if (value !== null) found(await this.#values.meta(value, some[index] as string));
       }
     }
   }
 
+  readonly #heard = (name: Buffer, value: Buffer): void => {
+    const channel = name.toString();
+    if (!this.#subscribed.has(channel)) return; // the connection may be shared
+    // What cannot be read is no news for anybody; who loads it is told why.
+    this.#values.meta(value, this.#taskOf(channel)).then(
+      (meta) => this.#waiters.deliver(meta),
+      () => undefined,
+    );
+  };
+
   #opened(connection: RedisConnection): void {
     this.#subscribed = new Set();
-    connection.client.on("messageBuffer", (channel: Buffer, value: Buffer) => {
-      const taskId = this.#taskOf(channel.toString());
-      // What cannot be read is no news for anybody; who loads it is told why.
-      this.#values.meta(value, taskId).then(
-        (meta) => this.#waiters.deliver(meta),
-        () => undefined,
-      );
-    });
+    connection.client.on("messageBuffer", this.#heard);
     connection.onLost(() => void this.#recover());
     clearInterval(this.#ping);
     this.#ping = setInterval(() => {

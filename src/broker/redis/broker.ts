@@ -26,6 +26,7 @@ import { RedisFlow } from "./flow.ts";
 import { sendingsOf } from "./hand-over.ts";
 import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisKeys, redisKeys } from "./keys.ts";
 import { Ledger } from "./ledger.ts";
+import { type RedisLender, sameServer } from "./lending.ts";
 import { RedisNotes } from "./notes.ts";
 import { type RedisAddress, redisAddress } from "./options.ts";
 import { Outbox } from "./outbox.ts";
@@ -50,10 +51,12 @@ export function createRedisBroker(url: string, options: BrokerOptions): RedisBro
 
 /**
  * Moves messages through Redis lists. It has at most three connections: one publishes and asks,
- * and from the first subscription on one takes and settles and one listens.
+ * and from the first subscription on one takes and settles and one listens. What keeps results on
+ * the same server may share them.
  */
-export class RedisBroker implements Broker {
+export class RedisBroker implements Broker, RedisLender {
   readonly transport = "redis";
+  readonly sharesConnections = true;
   readonly priorityOrder = "lowest-first";
   readonly displayUrl: string;
   readonly deadLetters: DeadLetters;
@@ -123,6 +126,22 @@ export class RedisBroker implements Broker {
       unroutable: (message) => brokerError(message, false),
     });
     this.#ledger.flush();
+  }
+
+  get db(): number {
+    return this.#address.db;
+  }
+
+  async lend(address: RedisAddress): Promise<RedisConnection | null> {
+    if (this.#closed !== undefined || !sameServer(address, this.#address)) return null;
+    await this.connect();
+    return this.#connected();
+  }
+
+  lendListener(address: RedisAddress): RedisConnection | null {
+    const flow = this.#openFlow;
+    if (this.#closed !== undefined || !flow?.isOpen || !sameServer(address, this.#address)) return null;
+    return flow.listener.connection;
   }
 
   #open(deadline: number, signal?: AbortSignal): Promise<RedisConnection> {

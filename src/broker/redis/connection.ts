@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 import { Redis } from "ioredis";
 import type { OperationalError } from "../../errors.ts";
+import { type Answer, type Argument, RedisCommands } from "./commands.ts";
 import type { RedisAddress } from "./options.ts";
-import type { RedisScript } from "./scripts.ts";
 
 /** Makes the error a port promises out of whatever went wrong. `lost` says that the connection is to blame. */
 export type RedisErrorMaker = (message: string, lost: boolean, cause: unknown) => OperationalError;
@@ -21,7 +21,7 @@ export interface ConnectionOptions {
  * would take a quarter of an hour to notice. Every failure comes out as the error of the port it
  * serves, with the address in it and never the password.
  */
-export class RedisConnection {
+export class RedisConnection extends RedisCommands {
   readonly client: Redis;
   readonly #error: RedisErrorMaker;
   readonly #displayUrl: string;
@@ -36,10 +36,9 @@ export class RedisConnection {
   /** When something was last answered, or the first of what is pending was sent. */
   #progressMs = 0;
   #watchdog: NodeJS.Timeout | undefined;
-  /** Redis 7 knows script flags; older servers refuse the line that carries them. */
-  #flags = true;
 
   private constructor(options: ConnectionOptions) {
+    super();
     this.#error = options.error;
     this.#displayUrl = options.address.displayUrl;
     this.#deadlineMs = options.deadline * 1000;
@@ -78,7 +77,7 @@ export class RedisConnection {
     }
   }
 
-  get isOpen(): boolean {
+  override get isOpen(): boolean {
     return this.#gone === undefined && !this.#closing;
   }
 
@@ -92,51 +91,9 @@ export class RedisConnection {
     this.#onLost.push(listener);
   }
 
-  /** Sends one command. */
-  call<Reply>(command: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
-    return this.watch(this.client.call(command, args) as Promise<Reply>);
-  }
-
-  /** Runs a script by its hash, and by its text where the server does not know it yet. */
-  run<Reply>(
-    script: RedisScript,
-    keys: readonly string[],
-    args: readonly (string | number | Buffer)[],
-    answer: "text" | "bytes" = "text",
-  ): Promise<Reply> {
-    const { sha } = this.#fit(script);
-    const sent = this.#send<Reply>(answer, "evalsha", [sha, keys.length, ...keys, ...args]);
-    return this.watch(
-      sent.catch((error: unknown) => {
-        if (messageOf(error).startsWith("NOSCRIPT")) return this.#runText<Reply>(script, keys, args, answer);
-        throw error;
-      }),
-    );
-  }
-
-  async #runText<Reply>(
-    script: RedisScript,
-    keys: readonly string[],
-    args: readonly (string | number | Buffer)[],
-    answer: "text" | "bytes",
-  ): Promise<Reply> {
-    const send = (text: string): Promise<Reply> =>
-      this.#send<Reply>(answer, "eval", [text, keys.length, ...keys, ...args]);
-    try {
-      return await send(this.#fit(script).text);
-    } catch (error) {
-      if (!this.#flags || script.older === null || !/compiling script/i.test(messageOf(error))) throw error;
-      this.#flags = false;
-      return send(script.older.text);
-    }
-  }
-
-  #fit(script: RedisScript): RedisScript {
-    return this.#flags ? script : (script.older ?? script);
-  }
-
-  #send<Reply>(answer: "text" | "bytes", command: string, args: (string | number | Buffer)[]): Promise<Reply> {
-    const sent = answer === "text" ? this.client.call(command, args) : this.client.callBuffer(command, args);
+  protected override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
+    const given = args as Argument[];
+    const sent = answer === "text" ? this.client.call(command, given) : this.client.callBuffer(command, given);
     return sent as Promise<Reply>;
   }
 
@@ -155,7 +112,7 @@ export class RedisConnection {
   }
 
   /** Holds the deadline over the answer to a command sent through `client`, and translates its error. */
-  async watch<Reply>(answer: Promise<Reply>): Promise<Reply> {
+  override async watch<Reply>(answer: Promise<Reply>): Promise<Reply> {
     if (this.#pending === 0) this.#progressMs = performance.now();
     this.#pending += 1;
     this.#watchdog ??= this.#arm(this.#deadlineMs);
