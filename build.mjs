@@ -10,7 +10,15 @@ const root = fileURLToPath(new URL(".", import.meta.url));
 
 /** The files of dist that are loaded by their names; `program` of src/system/installation.ts names those started. */
 const entries = [
-  ...["index", "testing", "cli/main", "app/default-app", "pool/prefork/child-main", "pool/thread-main"],
+  ...[
+    "index",
+    "testing",
+    "cli/main",
+    "app/default-app",
+    "pool/prefork/child-main",
+    "pool/thread-main",
+    "broker/redis/lease-thread",
+  ],
   // What tests and the quickstart put together themselves.
   ...["app/load", "app/module-loader", "errors", "worker/create-pool"],
 ];

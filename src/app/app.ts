@@ -6,6 +6,7 @@ import { createBackend } from "../backend/connect.ts";
 import { encodeRecord } from "../backend/record.ts";
 import type { Broker } from "../broker/broker.ts";
 import { createBroker } from "../broker/connect.ts";
+import type { BrokerOptions } from "../broker/options.ts";
 import { createTopology, type Topology } from "../broker/topology.ts";
 import { fromDict } from "../canvas/from-dict.ts";
 import { createChunks, createMap, createStarmap } from "../canvas/map.ts";
@@ -519,7 +520,11 @@ export class Tq implements AsyncDisposable {
   }
 
   /** A broker of one's own, not connected yet: for consumers, which close it themselves. */
-  async createBroker(use: "read" | "write", logger: Logger = this.#logger): Promise<Broker> {
+  async createBroker(
+    use: "read" | "write",
+    logger: Logger = this.#logger,
+    { mayBlock = false }: Pick<BrokerOptions, "mayBlock"> = {},
+  ): Promise<Broker> {
     const { settings } = this.conf;
     return await createBroker(effectiveBrokerUrls(settings, use), {
       transportOptions: settings.brokerTransportOptions,
@@ -527,6 +532,7 @@ export class Tq implements AsyncDisposable {
       maxBodySize: settings.workerMaxBodySize,
       mostDeadLetters: settings.workerMaxDeadLetters,
       logger: logger as never,
+      mayBlock,
       ...(settings.brokerHeartbeat === null ? {} : { heartbeat: settings.brokerHeartbeat }),
       ...(settings.brokerUseSsl ? { useSsl: { ...settings.brokerUseSsl } } : {}),
       ...(settings.brokerFailoverStrategy === "shuffle" ? { failoverStrategy: "shuffle" as const } : {}),

@@ -22,6 +22,11 @@ export interface BrokerOptions {
   readonly failoverStrategy?: "round-robin" | "shuffle";
   /** Most dead letters kept, the oldest make room; 0 is no bound. Default 100,000. */
   readonly mostDeadLetters?: number;
+  /**
+   * Tasks run in this very process and may block its event loop: who consumes here stays alive for
+   * others all the same. Default false.
+   */
+  readonly mayBlock?: boolean;
   readonly logger?: BrokerLog;
 }
 

@@ -55,6 +55,11 @@ export async function createPool(request: PoolRequest): Promise<Pool> {
   }
 }
 
+/** Whether tasks run in the worker's own process, and may block its event loop. A pool of one's own is taken to. */
+export function runsInPlace({ conf }: Tq, { pool = conf.settings.workerPool }: WorkerOptions): boolean {
+  return !["prefork", "processes", "threads"].includes(pool);
+}
+
 function createPrefork(request: PoolRequest): Pool {
   const { options, logger } = request;
   const slots = options.async ?? 1;

@@ -23,7 +23,7 @@ import { type Service, startAll, stopAll } from "../util/service.ts";
 import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
 import { type BannerFacts, banner } from "./banner.ts";
-import { createPool } from "./create-pool.ts";
+import { createPool, runsInPlace } from "./create-pool.ts";
 import { placeServices } from "./custom-services.ts";
 import { embeddedBeat } from "./embedded-beat.ts";
 import { Ladder } from "./ladder.ts";
@@ -205,7 +205,7 @@ export class Worker {
     const queues = this.#selectQueues();
     const { autoscale } = options;
     const concurrency = autoscale?.min ?? options.concurrency ?? app.conf.settings.workerConcurrency ?? cpuCount();
-    const broker = await app.createBroker("read", this.#logger);
+    const broker = await app.createBroker("read", this.#logger, { mayBlock: runsInPlace(app, options) });
     const pool = await createPool({
       app,
       options,

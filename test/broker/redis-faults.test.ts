@@ -53,6 +53,28 @@ describeWith("redis-server", "the Redis broker and a bad link", () => {
     await after.take(1, 5);
   });
 
+  test("what was taken and never arrived comes back with the next connection, before anything else is taken", async () => {
+    await using kit = await redisKit();
+    await using proxy = await startProxy(kit.server.url);
+    const broker = await kit.broker({}, { url: proxy.url });
+    const before = await kit.consumer(broker, ["q"]);
+    await kit.client.lpush("q", kombuEnvelope("first"));
+    const [first] = await before.take(1);
+    await first?.ack();
+    proxy.mute();
+    await kit.client.lpush("q", kombuEnvelope("a"), kombuEnvelope("b"));
+    await until(async () => (await kit.client.hlen("unacked")) === 2, { message: "a take nobody hears of" });
+    proxy.restore();
+    await until(() => before.lost.length === 1);
+    await kit.client.lpush("q", kombuEnvelope("later"));
+    await broker.connect();
+    const after = await kit.consumer(broker, ["q"]);
+    const deliveries = await after.take(3);
+    expect(deliveries.map(({ message }) => message.headers.id)).toEqual(["a", "b", "later"]);
+    await Promise.all(deliveries.map((delivery) => delivery.ack()));
+    expect(await kit.client.exists("unacked", "unacked_index", "q")).toBe(0);
+  });
+
   test("a publish into a link that swallows it rejects in the time socket_timeout gives", async () => {
     await using kit = await redisKit();
     await using proxy = await startProxy(kit.server.url);

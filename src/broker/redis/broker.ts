@@ -25,16 +25,17 @@ import { brokerError } from "./errors.ts";
 import { RedisFlow } from "./flow.ts";
 import { sendingsOf } from "./hand-over.ts";
 import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisKeys, redisKeys } from "./keys.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { Ledger } from "./ledger.ts";
 import { type RedisLender, sameServer } from "./lending.ts";
 import { RedisNotes } from "./notes.ts";
-import { type RedisAddress, redisAddress } from "./options.ts";
+import { positive, type RedisAddress, redisAddress } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { readParked } from "./parked.ts";
 import { type QueueOrder, RedisSubscription } from "./subscription.ts";
 
 /** Seconds after which an unanswered look for messages means that the link is dead. */
-const flowDeadline = 3;
+const flowDeadline = 2;
 /** The same for publishing and asking: patient with a server that writes to a slow disk. */
 const commandDeadline = 10;
 
@@ -46,13 +47,14 @@ const commandDeadline = 10;
 export function createRedisBroker(url: string, options: BrokerOptions): RedisBroker {
   const parsed = parseBrokerUrl(url);
   if (parsed.transport !== "redis") throw new ImproperlyConfigured("not the URL of a Redis broker");
-  return new RedisBroker(redisAddress(parsed, url, options), options);
+  return new RedisBroker(url, redisAddress(parsed, url, options), options);
 }
 
 /**
  * Moves messages through Redis lists. It has at most three connections: one publishes and asks,
  * and from the first subscription on one takes and settles and one listens. What keeps results on
- * the same server may share them.
+ * the same server may share them. While tasks block the event loop of a worker that runs them
+ * itself, a thread has one more.
  */
 export class RedisBroker implements Broker, RedisLender {
   readonly transport = "redis";
@@ -62,6 +64,7 @@ export class RedisBroker implements Broker, RedisLender {
   readonly deadLetters: DeadLetters;
   readonly shelf: DeadLetters;
   readonly revokes: RedisNotes;
+  readonly #url: string;
   readonly #address: RedisAddress;
   readonly #options: BrokerOptions;
   readonly #keys: RedisKeys;
@@ -75,13 +78,15 @@ export class RedisBroker implements Broker, RedisLender {
   #connecting: Promise<void> | undefined;
   #flow: Promise<RedisFlow> | undefined;
   #openFlow: RedisFlow | undefined;
+  #keeper: LeaseKeeper | undefined;
   #closed: Promise<void> | undefined;
   /** Steps that are not made yet. */
   readonly #handOvers = new Set<Deferred<boolean>>();
   /** Aborted by `close`: nobody waits for a connection that is still being made. */
   readonly #closing = new AbortController();
 
-  constructor(address: RedisAddress, options: BrokerOptions) {
+  constructor(url: string, address: RedisAddress, options: BrokerOptions) {
+    this.#url = url;
     this.displayUrl = address.displayUrl;
     this.#address = address;
     this.#options = options;
@@ -98,7 +103,10 @@ export class RedisBroker implements Broker, RedisLender {
       carry: () => this.#openFlow?.turn(),
       onParked: (now, due) => this.#openFlow?.alarm(now, due),
       onReturned: () => this.#openFlow?.wake(),
-      onLapsed: () => this.#openFlow?.beginAnew(),
+      onLapsed: () => {
+        this.#keeper?.rename(this.#ledger.consumerId);
+        this.#openFlow?.beginAnew();
+      },
     });
   }
 
@@ -213,7 +221,10 @@ export class RedisBroker implements Broker, RedisLender {
   async subscribe(options: SubscribeOptions): Promise<Subscription> {
     this.#connected();
     const flow = await this.#flowing();
-    if (!options.noAck) await flow.begin();
+    if (!options.noAck) {
+      await flow.begin();
+      if (this.#options.mayBlock) this.#keeper ??= this.#keepLease();
+    }
     const subscription = new RedisSubscription({
       options,
       flow,
@@ -230,6 +241,18 @@ export class RedisBroker implements Broker, RedisLender {
     flow.add(subscription);
     this.#subscriptions.add(subscription);
     return subscription;
+  }
+
+  #keepLease(): LeaseKeeper {
+    const { transportOptions, connectTimeout, useSsl, logger } = this.#options;
+    const birth = {
+      url: this.#url,
+      address: { transportOptions, connectTimeout, ...(useSsl === undefined ? {} : { useSsl }) },
+      consumersKey: this.#keys.consumers,
+      consumerId: this.#ledger.consumerId,
+      longest: positive(transportOptions.visibility_timeout) ?? 3600,
+    };
+    return new LeaseKeeper(birth, logger);
   }
 
   /** The connections of subscriptions, made for the first and again after they were lost. */
@@ -334,6 +357,7 @@ export class RedisBroker implements Broker, RedisLender {
     }
     await this.#ledger.drain();
     for (const step of this.#handOvers) step.reject(brokerError(`${this.displayUrl} is closed`, true));
+    this.#keeper?.stop();
     await flow?.end().catch(() => undefined);
     flow?.close();
     this.#commands?.close();
@@ -342,6 +366,7 @@ export class RedisBroker implements Broker, RedisLender {
   /** What `kill -9` of this process would do to the broker: connections end, nothing is given back. For tests of those who survive. */
   abandon(): void {
     this.#closed ??= Promise.resolve();
+    this.#keeper?.stop();
     this.#openFlow?.close();
     this.#commands?.close();
   }

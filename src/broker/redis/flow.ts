@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
 import type { BrokerLog } from "../options.ts";
 import type { RedisConnection } from "./connection.ts";
+import { leaseSeconds } from "./lease.ts";
 import type { Ledger } from "./ledger.ts";
 import { RedisListener } from "./listener.ts";
 import { positive } from "./options.ts";
@@ -9,8 +10,6 @@ import { restoreVisible, returnAll, returnMessages } from "./returning.ts";
 import { renewScript, tendScript, wakeScript } from "./scripts.ts";
 import type { Flow, RedisSubscription } from "./subscription.ts";
 
-/** Seconds a consumer that says nothing counts as alive. */
-const leaseSeconds = 6;
 /** Seconds between two looks at everything: leases, what is due, what may have gone unannounced. */
 const tickSeconds = 1;
 /** Seconds between two looks where Redis cannot announce what comes. */
@@ -118,8 +117,10 @@ export class RedisFlow implements Flow {
 
   /** Begins the lease, unless it lives; what was held under one that died is lost. Before the first take. */
   async begin(): Promise<void> {
+    const isFirst = !this.#hasLease;
     this.#hasLease = true;
     await this.#renewLease({ begin: true });
+    if (isFirst) await this.#returnUntold();
     this.#ledger.flush();
     this.#upkeep();
   }
@@ -267,6 +268,18 @@ export class RedisFlow implements Flow {
   }
 
   /**
+   * Before the first take over this connection: what Redis holds for us and nobody here knows of was
+   * taken over an earlier one, whose answer can come no more. It goes back at once.
+   */
+  async #returnUntold(): Promise<void> {
+    const { heldKey, held } = this.#ledger;
+    if ((await this.connection.call<number>("zcard", heldKey)) <= held.size) return;
+    const tags = await this.connection.call<string[]>("zrevrange", heldKey, 0, -1);
+    const known = this.#ledger.known();
+    await this.#returnLost(tags.filter((tag) => !known.has(tag)));
+  }
+
+  /**
    * Redis took messages for us and its answer was lost with the connection: they are ours, nobody
    * works on them, and our own lease keeps them from everybody else. What is unknown here at one
    * look and still at the next goes back to the head of its queue: an answer to an earlier take
@@ -277,7 +290,7 @@ export class RedisFlow implements Flow {
     const isYoung = nowMs - this.#beganMs < unheardAtFirst * 1000;
     if (!isYoung && nowMs - this.#listenedMs < unheardSeconds * 1000) return;
     this.#listenedMs = nowMs;
-    const { keys, heldKey } = this.#ledger;
+    const { heldKey } = this.#ledger;
     const known = this.#ledger.known();
     const seen = this.#unheard;
     this.#unheard = new Set();
@@ -285,12 +298,14 @@ export class RedisFlow implements Flow {
     const tags = await this.connection.call<string[]>("zrevrange", heldKey, 0, -1);
     this.#unheard = new Set(tags.filter((tag) => !known.has(tag)));
     const still = [...this.#unheard].filter((tag) => seen.has(tag) && !this.#ledger.held.has(tag));
-    if (still.length === 0) return;
-    const returned = await returnMessages(
-      { connection: this.connection, keys, held: heldKey, mine: true },
-      still,
-      "RPUSH",
-    );
+    await this.#returnLost(still);
+  }
+
+  async #returnLost(tags: readonly string[]): Promise<void> {
+    if (tags.length === 0) return;
+    const { keys, heldKey } = this.#ledger;
+    const parts = { connection: this.connection, keys, held: heldKey, mine: true };
+    const returned = await returnMessages(parts, tags, "RPUSH");
     this.#log?.warn(
       { messages: returned },
       "messages that were lost on their way here were put back into their queues",

@@ -75,6 +75,8 @@ export class Ledger {
   #returns: Record<End, Batch<string>> = { LPUSH: newBatch(), RPUSH: newBatch() };
   #burials: Batch<Burial> = newBatch();
   #handOvers: Batch<HandOverItem> = newBatch();
+  /** Sent to Redis, and not answered. */
+  readonly #underWay = new Set<readonly (string | { readonly tag: string })[]>();
   #scheduled: NodeJS.Immediate | undefined;
   #soon: NodeJS.Timeout | undefined;
   #inFlight = 0;
@@ -116,9 +118,18 @@ export class Ledger {
 
   /** Tags of all messages that are with somebody here, or about which Redis is still to be told. */
   known(): Set<string> {
-    const returns = [...this.#returns.LPUSH.items, ...this.#returns.RPUSH.items];
-    const told = [...this.#parks.items, ...this.#burials.items, ...this.#handOvers.items].map(({ tag }) => tag);
-    return new Set([...this.held.keys(), ...this.#acks.items, ...returns, ...told]);
+    const gathered = [
+      this.#acks,
+      this.#parks,
+      this.#returns.LPUSH,
+      this.#returns.RPUSH,
+      this.#burials,
+      this.#handOvers,
+    ];
+    const tags = [...gathered.map(({ items }) => items), ...this.#underWay].flatMap((items) =>
+      items.map((item: string | { readonly tag: string }) => (typeof item === "string" ? item : item.tag)),
+    );
+    return new Set([...this.held.keys(), ...tags]);
   }
 
   /** Gathers for a moment: the next take carries it, and under load that one is never far. */
@@ -212,9 +223,11 @@ export class Ledger {
       tags.length <= acksAtOnce ? batch : { items: tags.splice(0, acksAtOnce), done: deferred() };
     if (now === batch) this.#acks = newBatch();
     else void now.done.promise.catch(() => undefined);
+    this.#underWay.add(now.items);
     return {
       tags: now.items,
       settle: (error) => {
+        this.#underWay.delete(now.items);
         if (error === undefined) now.done.resolve();
         else {
           this.#acks.items.push(...now.items);
@@ -287,7 +300,7 @@ export class Ledger {
     this.track(told);
   }
 
-  #send<Item>(
+  #send<Item extends string | { readonly tag: string }>(
     batch: Batch<Item>,
     send: (connection: RedisConnection, items: readonly Item[]) => Promise<unknown>,
   ): Batch<Item> {
@@ -299,6 +312,7 @@ export class Ledger {
       batch.done.reject(this.#notConnected());
       return next;
     }
+    this.#underWay.add(batch.items);
     const work = send(connection, batch.items)
       .then(() => batch.done.resolve())
       .catch((error: unknown) => {
@@ -306,7 +320,10 @@ export class Ledger {
         if (!connection.isOpen) next.items.unshift(...batch.items);
         batch.done.reject(error);
       })
-      .finally(() => this.#works.delete(work));
+      .finally(() => {
+        this.#underWay.delete(batch.items);
+        this.#works.delete(work);
+      });
     this.#works.add(work);
     return next;
   }
