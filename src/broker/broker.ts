@@ -146,6 +146,11 @@ export interface SubscribeOptions {
   readonly node: string;
   /** Most deliveries to hold unsettled; 0 is no bound. */
   readonly prefetch: number;
+  /**
+   * Deliveries in hand that keep the consumer busy for a moment: while it holds as many, a broker may
+   * settle and fetch in larger steps. `prefetch` unless told: what makes room is filled at once.
+   */
+  readonly enough?: number;
   /** Deliveries count as settled when handed over (events, replies). */
   readonly noAck?: boolean;
   /** Called in order of arrival; must not throw. */
@@ -162,7 +167,7 @@ export interface Subscription {
   /** Adds a queue (declared if it is not yet). Several queues take turns. */
   consume(queue: Queue): Promise<void>;
   cancel(queue: string): Promise<void>;
-  setPrefetch(count: number): void;
+  setPrefetch(count: number, enough?: number): void;
   /** Deliver nothing more; what is unsettled can still be settled. */
   pause(): void;
   resume(): void;

@@ -1,5 +1,12 @@
 import { closeSync, constants, type FSWatcher, fstatSync, ftruncateSync, openSync, watch, writeSync } from "node:fs";
 
+/**
+ * Milliseconds between two strokes that other processes hear: what is rung in between is heard
+ * after them as one. Whoever publishes or stores one thing after the other is heard each time.
+ */
+const strokeEveryMs = 0.5;
+/** Milliseconds after which what was rung too soon after a stroke is heard. */
+const strokeSoonMs = 2;
 /** Bytes after which the file of a bell begins anew. */
 const largest = 4096;
 
@@ -19,6 +26,8 @@ export class Bell {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #seen = 0;
+  #lastStroke = Number.NEGATIVE_INFINITY;
+  #nextStroke: NodeJS.Timeout | undefined;
 
   constructor(path: string, pollMs: number, version: () => number) {
     this.#path = path;
@@ -28,7 +37,16 @@ export class Bell {
 
   /** Wakes the listeners here and in other processes. Never throws: the poll would wake them too. */
   ring(): void {
-    for (const listener of this.#listeners) listener();
+    this.#wake();
+    if (this.#nextStroke) return;
+    if (performance.now() - this.#lastStroke >= strokeEveryMs) this.#strike();
+    else this.#nextStroke = setTimeout(() => this.#strike(), strokeSoonMs);
+  }
+
+  #strike(): void {
+    clearTimeout(this.#nextStroke);
+    this.#nextStroke = undefined;
+    this.#lastStroke = performance.now();
     try {
       this.#file ??= this.#open();
       if (this.#size >= largest) {
@@ -53,6 +71,7 @@ export class Bell {
   close(): void {
     this.#listeners.clear();
     this.#stop();
+    if (this.#nextStroke) this.#strike();
     this.#closeFile();
   }
 

@@ -7,6 +7,15 @@ interface Job {
   readonly reject: (error: unknown) => void;
 }
 
+/**
+ * How much hurry there is. `now`: in this tick's transaction. `soon`: within two milliseconds, so
+ * that a busy process writes much at once; whatever is written meanwhile takes it along. `along`: with
+ * what is to be written soon, and now when there is no such thing.
+ */
+export type Pace = "now" | "soon" | "along";
+
+/** Milliseconds after which what is to be written soon is written. */
+const soonMs = 2;
 /** Milliseconds one transaction may take before what is left goes into the next, so that the loop stays live. */
 const budgetMs = 5;
 /** Milliseconds a locked file is tried for. */
@@ -26,6 +35,8 @@ export class Transactions {
   readonly #onCommit: () => void;
   #jobs: Job[] = [];
   #running = false;
+  /** Runs while all that is to be written has time. */
+  #soon: NodeJS.Timeout | undefined;
   #lockedSince: number | undefined;
   #onIdle: (() => void)[] = [];
 
@@ -36,12 +47,12 @@ export class Transactions {
     this.#onCommit = onCommit;
   }
 
-  write<Value>(work: () => Value): Promise<Value> {
+  write<Value>(work: () => Value, pace: Pace = "now"): Promise<Value> {
     return new Promise<Value>((resolve, reject) => {
       this.#jobs.push({ work, resolve: resolve as (value: unknown) => void, reject });
       if (this.#running) return;
-      this.#running = true;
-      setImmediate(() => this.#run());
+      if (pace === "soon") this.#soon ??= setTimeout(() => this.#hurry(), soonMs);
+      else if (pace === "now" || this.#soon === undefined) this.#hurry();
     });
   }
 
@@ -59,8 +70,17 @@ export class Transactions {
 
   /** Resolves when nothing is left to be written. */
   idle(): Promise<void> {
+    if (this.#soon) this.#hurry();
     if (!this.#running) return Promise.resolve();
     return new Promise((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** In this tick, then, with all that has time. */
+  #hurry(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
+    this.#running = true;
+    setImmediate(() => this.#run());
   }
 
   #run(): void {

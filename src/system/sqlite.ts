@@ -3,9 +3,9 @@ import { basename, dirname, join, resolve } from "node:path";
 import { OperationalError } from "../errors.ts";
 import { Bell } from "./sqlite-bell.ts";
 import type { Database, Row, SqlValue, Statement } from "./sqlite-database.ts";
-import { Transactions } from "./sqlite-transactions.ts";
+import { type Pace, Transactions } from "./sqlite-transactions.ts";
 
-export type { Row, SqlValue, Statement };
+export type { Pace, Row, SqlValue, Statement };
 
 export interface SqliteOptions {
   /** Seconds between two looks whether other processes have written, in case the bell is not heard; 0.5. */
@@ -23,9 +23,10 @@ export interface Sqlite {
    * Runs `work` inside a transaction and resolves when that is committed. Calls of one tick share
    * a transaction; `work` must do nothing but statements, because it may run again. Rejects, with
    * nothing of `work` done, when `work` throws, and with `OperationalError` when the file stays
-   * locked for 30 seconds or cannot be written.
+   * locked for 30 seconds or cannot be written. Whatever the pace, it is done in the order it was
+   * asked for; `now` unless told.
    */
-  write<Value>(work: () => Value): Promise<Value>;
+  write<Value>(work: () => Value, pace?: Pace): Promise<Value>;
   /** Inside `write`: wakes the listeners of this bell in every process once the transaction is committed. */
   ring(bell: string): void;
   /** Calls `listener` when the bell was rung by any process, and now and then for safety. Returns how to stop. */
@@ -55,7 +56,7 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
     path: file.path,
     sql: (text) => file.sql(text),
     read: (work) => file.transactions.read(work),
-    write: (work) => file.transactions.write(work),
+    write: (work, pace) => file.transactions.write(work, pace),
     ring: (bell) => file.ring(bell),
     listen: (bell, listener) => file.bellOf(bell).listen(listener),
     migrate: (part, steps) => file.migrate(part, steps),
@@ -206,7 +207,9 @@ class SharedFile {
     this.#transactions = new Transactions(database, () => this.#ringRung());
     // Switching to WAL needs the file for itself, for a moment.
     await this.#transactions.read(() => database.exec("PRAGMA journal_mode = WAL"));
-    database.exec("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY");
+    database.exec(
+      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY",
+    );
     database.exec("PRAGMA mmap_size = 0; PRAGMA journal_size_limit = 67108864; PRAGMA foreign_keys = OFF");
   }
 

@@ -28,7 +28,7 @@ import type { Ladder } from "./ladder.ts";
 import type { Metrics } from "./metrics.ts";
 import { MetricsServer, notReady } from "./metrics-server.ts";
 import type { WorkerOptions } from "./options.ts";
-import { type PrefetchInput, prefetchCount, waitingRoom } from "./prefetch.ts";
+import { enoughInHand, type PrefetchInput, prefetchCount, waitingRoom } from "./prefetch.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
@@ -208,6 +208,7 @@ export function assemble(
     hostname,
     queues,
     prefetch: () => prefetchCount(prefetch()),
+    enough: () => enoughInHand(prefetch()),
     onDelivery: (delivery) => intake.take(delivery),
     onLost: (error) => {
       rateLimits.dropLost();

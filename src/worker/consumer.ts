@@ -8,6 +8,8 @@ export interface ConsumerParts {
   readonly queues: readonly Queue[];
   /** Most deliveries held unsettled; 0 is no bound. */
   readonly prefetch: () => number;
+  /** Deliveries in hand with which the pool is busy for a moment. */
+  readonly enough: () => number;
   readonly onDelivery: (delivery: Delivery) => void;
   readonly onLost: (error: Error) => void;
   readonly logger: Logger;
@@ -38,7 +40,7 @@ export class Consumer {
 
   /** The bound has changed. */
   adjustPrefetch(): void {
-    this.#subscription?.setPrefetch(this.prefetchCount);
+    this.#subscription?.setPrefetch(this.prefetchCount, this.#parts.enough());
   }
 
   /** Consumes a queue more; false when it was consumed already. Rejects when the broker does not let it. */
@@ -68,8 +70,13 @@ export class Consumer {
     await this.#end().catch(() => undefined);
     if (this.#closed) return;
     const { broker, hostname, onDelivery } = this.#parts;
-    const onLost = (error: Error): void => this.#lost(error);
-    const subscription = await broker.subscribe({ node: hostname, prefetch: this.prefetchCount, onDelivery, onLost });
+    const subscription = await broker.subscribe({
+      node: hostname,
+      prefetch: this.prefetchCount,
+      enough: this.#parts.enough(),
+      onDelivery,
+      onLost: (error) => this.#lost(error),
+    });
     this.#subscription = subscription;
     try {
       for (const queue of this.#queues.values()) {

@@ -21,6 +21,14 @@ export function prefetchCount({ slots, multiplier, disabled }: PrefetchInput): n
 }
 
 /**
+ * Deliveries in hand with which every slot is busy and half of them have something to go on with. With a
+ * window no wider than the slots that is more than it ever holds: nothing is put off then.
+ */
+export function enoughInHand({ slots }: PrefetchInput): number {
+  return Math.ceil(slots * 1.5);
+}
+
+/**
  * Most requests of one kind that may wait in hand, for their time or their turn, where Celery widens
  * the window instead (G34): a third of what is taken beyond what the pool can begin with. What
  * does not fit waits in the broker, so that others always have room.

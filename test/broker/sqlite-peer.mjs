@@ -29,6 +29,7 @@ if (role === "produce") {
   const subscription = await broker.subscribe({
     node: name,
     prefetch: 20,
+    enough: 10,
     onDelivery: receive,
     onLost: (error) => {
       throw error;

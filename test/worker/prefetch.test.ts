@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { prefetchCount, waitingRoom } from "../../src/worker/prefetch.ts";
+import { enoughInHand, prefetchCount, waitingRoom } from "../../src/worker/prefetch.ts";
 
 test.each([
   // slots, multiplier, disabled, window, room for what waits
@@ -15,4 +15,12 @@ test.each([
 ])("%i slots by %i, disabled %s: %i messages, %i of which may wait", (slots, multiplier, disabled, window, room) => {
   expect(prefetchCount({ slots, multiplier, disabled })).toBe(window);
   expect(waitingRoom({ slots, multiplier, disabled })).toBe(room);
+});
+
+test("nothing is put off where the window is no wider than the slots", () => {
+  for (const slots of [1, 2, 8, 100]) {
+    const input = { slots, multiplier: 1, disabled: false };
+    expect(enoughInHand(input)).toBeGreaterThan(prefetchCount(input));
+    expect(enoughInHand(input)).toBeLessThan(prefetchCount({ ...input, multiplier: 4 }));
+  }
 });

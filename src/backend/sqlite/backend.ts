@@ -64,7 +64,7 @@ class SqliteBackend implements ResultBackend {
         const now = Date.now();
         if (queries.store(record, this.#expiry(), now)) db.ring(bell);
         if (sweep) queries.expireAfter(0, sweepSize, now);
-      }),
+      }, "along"),
     );
   }
 

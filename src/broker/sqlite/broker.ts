@@ -129,7 +129,7 @@ export class SqliteBroker implements Broker {
           this.#insert(db, queries, publication, heads[index] as string, this.#route(queries, publication.address));
         result?.write();
       };
-      if (delivery instanceof SqliteDelivery) return await delivery.ackWith(step);
+      if (delivery instanceof SqliteDelivery) return await delivery.ackWith(step, publications.length > 0);
       await db.write(step);
       return true;
     });

@@ -1,6 +1,6 @@
 import { BrokerConnectionError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
-import type { Sqlite } from "../../system/sqlite.ts";
+import type { Pace, Sqlite } from "../../system/sqlite.ts";
 import type { Address, Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
 import { damageOfSize } from "../damage.ts";
 import { bell } from "./bell.ts";
@@ -34,6 +34,7 @@ export class SqliteSubscription implements Subscription {
   readonly #stopListening: () => void;
   #queues: string[] = [];
   #prefetch: number;
+  #enough: number | undefined;
   #paused = false;
   #taking = false;
   #takeAgain = false;
@@ -44,6 +45,7 @@ export class SqliteSubscription implements Subscription {
     this.#parts = parts;
     this.#options = options;
     this.#prefetch = options.prefetch;
+    this.#enough = options.enough;
     this.#stopListening = parts.db.listen(bell, () => this.#refill());
     parts.keeper.add({ id: parts.id, node: options.node });
   }
@@ -80,8 +82,9 @@ export class SqliteSubscription implements Subscription {
     );
   }
 
-  setPrefetch(count: number): void {
+  setPrefetch(count: number, enough?: number): void {
     this.#prefetch = count;
+    this.#enough = enough;
     this.#refill();
   }
 
@@ -121,7 +124,7 @@ export class SqliteSubscription implements Subscription {
     this.#parts.onClosed(this);
   }
 
-  /** Takes a delivery out of hand by this step, once; resolves when it is committed. */
+  /** Takes a delivery out of hand by this step, once; resolves when it is committed, which has time while there is enough in hand. */
   async settle(id: number, step: (queries: Queries, owner: number, db: Sqlite) => void): Promise<void> {
     await this.settleBy(id, step);
   }
@@ -130,13 +133,17 @@ export class SqliteSubscription implements Subscription {
   async settleBy<Value>(
     id: number,
     step: (queries: Queries, owner: number, db: Sqlite) => Value,
+    hurry = false,
   ): Promise<Value | undefined> {
     if (!this.#held.delete(id) || this.#closing !== undefined) return undefined;
     const { db, queries, id: owner } = this.#parts;
     let value: Value | undefined;
-    const settled = db.write(() => {
-      value = step(queries, owner, db);
-    });
+    const settled = db.write(
+      () => {
+        value = step(queries, owner, db);
+      },
+      hurry ? "now" : this.#pace(),
+    );
     // The room it made is filled in the same transaction.
     this.#refill(true);
     await guard(settled);
@@ -170,13 +177,19 @@ export class SqliteSubscription implements Subscription {
     const { db, queries } = this.#parts;
     try {
       const any = likely || (await db.read(() => this.#queues.some((queue) => queries.hasWaiting(queue))));
-      const rows = any ? await db.write(() => this.#claim()) : [];
+      const rows = any ? await db.write(() => this.#claim(), this.#pace()) : [];
       this.#taking = false;
       this.#hand(rows);
       if (rows.length > 0 || this.#takeAgain) this.#refill();
     } catch (error) {
       this.#lose(error);
     }
+  }
+
+  /** What frees no slot that has nothing to do has time. */
+  #pace(): Pace {
+    const enough = this.#enough ?? this.#prefetch;
+    return enough > 0 && this.#held.size >= enough ? "soon" : "now";
   }
 
   #room(): number {
@@ -277,13 +290,13 @@ export class SqliteDelivery implements Delivery {
   }
 
   /** Acknowledged together with `more`, in one transaction; false, and neither is done, when it is another's by now. */
-  async ackWith(more: () => void): Promise<boolean> {
-    const done = await this.#subscription.settleBy(this.id, (queries, owner) => {
+  async ackWith(more: () => void, hurry: boolean): Promise<boolean> {
+    const step = (queries: Queries, owner: number): boolean => {
       if (!queries.ack(this.id, owner, this.#size)) return false;
       more();
       return true;
-    });
-    return done ?? false;
+    };
+    return (await this.#subscription.settleBy(this.id, step, hurry)) ?? false;
   }
 
   park(due: Date): Promise<void> {
