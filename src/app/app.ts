@@ -535,7 +535,8 @@ export class Tq implements AsyncDisposable {
       mayBlock,
       ...(settings.brokerHeartbeat === null ? {} : { heartbeat: settings.brokerHeartbeat }),
       ...(settings.brokerUseSsl ? { useSsl: { ...settings.brokerUseSsl } } : {}),
-      ...(settings.brokerFailoverStrategy === "shuffle" ? { failoverStrategy: "shuffle" as const } : {}),
+      ...(settings.brokerFailoverStrategy === null ? {} : { failoverStrategy: settings.brokerFailoverStrategy }),
+      detectQuorumQueues: settings.workerDetectQuorumQueues,
     });
   }
 

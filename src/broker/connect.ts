@@ -17,7 +17,7 @@ export async function createBroker(urls: readonly string[], options: BrokerOptio
   }
   if (others.length === 0) return await createTransport(first, options);
   const brokers = await Promise.all(each.map((url) => createTransport(url, options)));
-  return createFailoverBroker(brokers, options);
+  return createFailoverBroker(brokers, { ...options, urls: each });
 }
 
 async function createTransport(url: string, options: BrokerOptions): Promise<Broker> {

@@ -1,4 +1,6 @@
-import { BrokerConnectionError } from "../errors.ts";
+import type { FailoverOrder } from "../config/policies.ts";
+import { maskUrl } from "../config/url.ts";
+import { BrokerConnectionError, ImproperlyConfigured } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
 import type {
   Address,
@@ -14,10 +16,18 @@ import type {
 import type { Notes } from "./notes.ts";
 import type { BrokerOptions } from "./options.ts";
 
+type FailoverOptions = Pick<BrokerOptions, "failoverStrategy" | "logger"> & {
+  /** What leads to each of them; for a strategy that is a function. */
+  readonly urls?: readonly string[];
+};
+
+/** Most URLs read of a strategy that never ends. */
+const mostAsked = 100;
+
 /** One broker out of several; `random` decides the order under the strategy `shuffle`. */
 export function createFailoverBroker(
   brokers: readonly Broker[],
-  options: Pick<BrokerOptions, "failoverStrategy" | "logger">,
+  options: FailoverOptions,
   random: () => number = Math.random,
 ): Broker {
   return new FailoverBroker(brokers, options, random);
@@ -31,7 +41,7 @@ export function createFailoverBroker(
  */
 class FailoverBroker implements Broker {
   readonly #brokers: readonly Broker[];
-  readonly #options: Pick<BrokerOptions, "failoverStrategy" | "logger">;
+  readonly #options: FailoverOptions;
   readonly #random: () => number;
   #current: Broker;
   /** The current one, when it refused its last subscriber a connection. */
@@ -39,11 +49,7 @@ class FailoverBroker implements Broker {
   #connecting: Promise<void> | undefined;
   #closed = false;
 
-  constructor(
-    brokers: readonly Broker[],
-    options: Pick<BrokerOptions, "failoverStrategy" | "logger">,
-    random: () => number,
-  ) {
+  constructor(brokers: readonly Broker[], options: FailoverOptions, random: () => number) {
     this.#brokers = brokers;
     this.#options = options;
     this.#random = random;
@@ -160,16 +166,39 @@ class FailoverBroker implements Broker {
     });
   }
 
-  /** The current one, then the others: in the order given from there on, or at random. */
+  /** The current one, then the others: in the order given from there on, at random, or as the user's function says. */
   #inOrder(): Broker[] {
+    const { failoverStrategy, urls = [] } = this.#options;
+    if (typeof failoverStrategy === "function") return this.#currentFirst(this.#ordered(failoverStrategy, urls));
     const at = this.#brokers.indexOf(this.#current);
     const others = [...this.#brokers.slice(at + 1), ...this.#brokers.slice(0, at)];
-    if (this.#options.failoverStrategy === "shuffle") {
+    if (failoverStrategy === "shuffle") {
       for (let index = others.length - 1; index > 0; index -= 1) {
         const swap = Math.floor(this.#random() * (index + 1));
         [others[index], others[swap]] = [others[swap] as Broker, others[index] as Broker];
       }
     }
+    return this.#currentFirst(others);
+  }
+
+  #currentFirst(others: readonly Broker[]): Broker[] {
     return this.#suspect === this.#current ? [...others, this.#current] : [this.#current, ...others];
+  }
+
+  #ordered(order: FailoverOrder, urls: readonly string[]): Broker[] {
+    const chosen = new Set<Broker>();
+    let asked = 0;
+    for (const url of order(urls)) {
+      const broker = this.#brokers[urls.indexOf(url)];
+      if (broker === undefined) {
+        throw new ImproperlyConfigured(
+          `brokerFailoverStrategy must give URLs out of those it gets, gave: ${maskUrl(String(url))}`,
+        );
+      }
+      if (broker !== this.#current) chosen.add(broker);
+      asked += 1;
+      if (chosen.size === this.#brokers.length - 1 || asked === mostAsked) break;
+    }
+    return [...chosen];
   }
 }

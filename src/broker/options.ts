@@ -1,3 +1,5 @@
+import type { FailoverOrder } from "../config/policies.ts";
+
 /** What a broker wants logged: one event per call, fields first. A pino logger fits. */
 export interface BrokerLog {
   debug(fields: object, event: string): void;
@@ -19,7 +21,9 @@ export interface BrokerOptions {
   /** `broker_use_ssl`: true, or TLS options under Python's or Node's names. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
   /** Which URL comes next when there are several; `round-robin` by default. */
-  readonly failoverStrategy?: "round-robin" | "shuffle";
+  readonly failoverStrategy?: "round-robin" | "shuffle" | FailoverOrder;
+  /** RabbitMQ: queues that take only per-consumer prefetch counts get those. Default true. */
+  readonly detectQuorumQueues?: boolean;
   /** Most dead letters kept, the oldest make room; 0 is no bound. Default 100,000. */
   readonly mostDeadLetters?: number;
   /**

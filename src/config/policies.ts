@@ -1,9 +1,20 @@
 /** Settings that are small records of their own: URLs and the policy of publishing. */
 import { ImproperlyConfigured } from "../errors.ts";
 import { toCamelCase } from "./names.ts";
-import { isRecord, numberOf } from "./parse.ts";
+import { isRecord, numberOf, oneOf } from "./parse.ts";
 import type { Rule } from "./setting.ts";
 import { parseBackendUrl, parseBrokerUrl, splitUrls } from "./url.ts";
+
+/** Orders the URLs of several brokers for one round of tries; those it leaves out are not tried. */
+export type FailoverOrder = (urls: readonly string[]) => Iterable<string>;
+
+const strategies = oneOf("round-robin", "shuffle");
+
+/** The name of a strategy, or a function (inventory H23). */
+export const failoverStrategy: Rule<"round-robin" | "shuffle" | FailoverOrder> = {
+  expects: `${strategies.expects}, or a function of the URLs`,
+  parse: (given) => (typeof given === "function" ? (given as FailoverOrder) : strategies.parse(given)),
+};
 
 /** How often and how long apart a publish is tried again. Durations in seconds. */
 export interface RetryPolicy {

@@ -13,7 +13,7 @@ import { expandNodename } from "../protocol/nodename.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { normalizeAccept } from "../serialization/registry.ts";
 import type { Service } from "../util/service.ts";
-import { Autoscaler } from "./autoscaler.ts";
+import { type AutoscaleRule, Autoscaler } from "./autoscaler.ts";
 import { Connection, type ConnectionUser } from "./connection.ts";
 import { Consumer } from "./consumer.ts";
 import { createControl } from "./control/create.ts";
@@ -28,7 +28,7 @@ import type { Ladder } from "./ladder.ts";
 import type { Metrics } from "./metrics.ts";
 import { MetricsServer, notReady } from "./metrics-server.ts";
 import type { WorkerOptions } from "./options.ts";
-import { enoughInHand, type PrefetchInput, prefetchCount, waitingRoom } from "./prefetch.ts";
+import { enoughInHand, type PrefetchInput, prefetchCount, reducedPrefetch, waitingRoom } from "./prefetch.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { ResultKeeper } from "./result-keeper.ts";
 import { Revocation } from "./revocation.ts";
@@ -91,12 +91,15 @@ export function assemble(
     queues,
     pool,
     metrics = null,
+    autoscale = null,
   }: {
     readonly broker: Broker;
     readonly queues: readonly Queue[];
     readonly pool: Pool;
     /** Counts for Prometheus; left out, nobody counts. */
     readonly metrics?: Metrics | null;
+    /** Decides how wide an autoscaled pool is; null for the built-in rule. */
+    readonly autoscale?: AutoscaleRule | null;
   },
 ): Assembly {
   const { app, options, hostname, logger, state, ladder } = context;
@@ -173,6 +176,7 @@ export function assemble(
     revocation,
     rules: { unknownTasks: settings.workerUnknownTasks, maxCrashes: settings.workerMaxCrashes },
     deduplicate: settings.workerDeduplicateSuccessfulTasks ? backend : null,
+    onEnded: () => consumer.taskEnded(),
     onShelved: ({ id }) => shelf.disown(id),
     onSettleError,
   });
@@ -203,12 +207,18 @@ export function assemble(
     },
     onSettleError,
   });
-  const consumer = new Consumer({
+  const consumer: Consumer = new Consumer({
     broker,
     hostname,
     queues,
     prefetch: () => prefetchCount(prefetch()),
     enough: () => enoughInHand(prefetch()),
+    reduced(max) {
+      const { multiplier, disabled } = prefetch();
+      if (!settings.workerEnablePrefetchCountReduction || disabled || max === 0) return null;
+      const active = state.active.size;
+      return { count: reducedPrefetch(max, active, multiplier), active, step: Math.max(1, multiplier) };
+    },
     onDelivery: (delivery) => intake.take(delivery),
     onLost: (error) => {
       rateLimits.dropLost();
@@ -225,6 +235,7 @@ export function assemble(
           ...options.autoscale,
           pool,
           slots: options.async ?? 1,
+          ...(autoscale === null ? {} : { decide: autoscale }),
           keepalive: Number(process.env.TQ_AUTOSCALE_KEEPALIVE ?? process.env.AUTOSCALE_KEEPALIVE ?? 30),
           load: () => state.reserved.size + state.active.size,
           onGrown: () => dispatch.poolGrown(),
@@ -292,6 +303,7 @@ export function assemble(
     logger,
     users,
     retry: settings.brokerConnectionRetry,
+    channelErrorRetry: settings.brokerChannelErrorRetry,
     retryOnStartup: settings.brokerConnectionRetryOnStartup ?? settings.brokerConnectionRetry,
     maxRetries: app.conf.isSet("brokerConnectionMaxRetries") ? settings.brokerConnectionMaxRetries : null,
     onFatal: (error) => {

@@ -2,6 +2,32 @@ import type { Logger } from "../log.ts";
 import type { Pool } from "../pool/pool.ts";
 import type { Service } from "../util/service.ts";
 
+/** What an autoscaled pool's width is decided by. */
+export interface AutoscaleFacts {
+  /** Requests received and not ended. */
+  readonly load: number;
+  /** Children there are now. */
+  readonly width: number;
+  /** Tasks each child runs at once. */
+  readonly slots: number;
+  readonly min: number;
+  readonly max: number;
+  /** Seconds since it has grown; infinity when it never has. */
+  readonly sinceGrown: number;
+  /** Seconds the pool keeps its size after it has grown before it may shrink. */
+  readonly keepalive: number;
+}
+
+/** The number of children wanted; what lies beyond the bounds is cut to them. */
+export type AutoscaleRule = (facts: AutoscaleFacts) => number;
+
+/** As many children as there is work for; fewer only when there has been less for a while (inventory G75). */
+export const byLoad: AutoscaleRule = ({ load, width, slots, min, max, sinceGrown, keepalive }) => {
+  const needed = Math.ceil(load / slots);
+  if (needed > width) return Math.min(needed, max);
+  return sinceGrown > keepalive ? Math.max(needed, min) : width;
+};
+
 export interface AutoscalerParts {
   readonly pool: Pool;
   /** Tasks each child runs at once. */
@@ -10,6 +36,8 @@ export interface AutoscalerParts {
   readonly min: number;
   /** Seconds the pool keeps its size after it has grown before it may shrink. */
   readonly keepalive: number;
+  /** The rule; `byLoad` by default. */
+  readonly decide?: AutoscaleRule;
   /** Requests received and not ended. */
   readonly load: () => number;
   /** The pool has grown: what waits may begin. */
@@ -31,7 +59,8 @@ export class Autoscaler implements Service {
   readonly #parts: AutoscalerParts;
   #max: number;
   #min: number;
-  #grownAt = 0;
+  #grownAt = Number.NEGATIVE_INFINITY;
+  #complaint = "";
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: AutoscalerParts) {
@@ -60,12 +89,27 @@ export class Autoscaler implements Service {
   /** Compares what there is to do with who is there to do it. */
   look(): void {
     if (this.#timer === undefined) return;
-    const { pool, slots, load, keepalive } = this.#parts;
-    const wanted = Math.ceil(load() / slots);
-    const up = Math.min(wanted, this.#max);
-    if (up > pool.width) return this.#grow(up - pool.width);
-    const down = Math.max(wanted, this.#min);
-    if (down < pool.width && performance.now() - this.#grownAt > keepalive * 1000) this.#shrink(pool.width - down);
+    const { width } = this.#parts.pool;
+    const wanted = Math.min(this.#max, Math.max(this.#min, this.#wanted()));
+    if (wanted > width) this.#grow(wanted - width);
+    else if (wanted < width) this.#shrink(width - wanted);
+  }
+
+  /** A rule of the user's that fails leaves the pool as it is, and is complained of once. */
+  #wanted(): number {
+    const { pool, slots, load, keepalive, decide = byLoad, logger } = this.#parts;
+    const { width } = pool;
+    const sinceGrown = (performance.now() - this.#grownAt) / 1000;
+    try {
+      const wanted = decide({ load: load(), width, slots, min: this.#min, max: this.#max, sinceGrown, keepalive });
+      if (Number.isInteger(wanted)) return wanted;
+      throw new TypeError(`workerAutoscaler must return a whole number of children, returned: ${String(wanted)}`);
+    } catch (error) {
+      const complaint = String(error);
+      if (complaint !== this.#complaint) logger.error({ err: error }, "the pool keeps its size");
+      this.#complaint = complaint;
+      return width;
+    }
   }
 
   /** New bounds, kept at once; returns those in force. */

@@ -18,6 +18,8 @@ export interface ConnectionParts {
   readonly users: readonly ConnectionUser[];
   readonly retryOnStartup: boolean;
   readonly retry: boolean;
+  /** What the broker refuses at the start is waited out as well (`brokerChannelErrorRetry`). */
+  readonly channelErrorRetry: boolean;
   /** Null or 0: for ever. */
   readonly maxRetries: number | null;
   /** The connection is given up: the worker has to stop. */
@@ -26,6 +28,8 @@ export interface ConnectionParts {
 
 /** Longest pause between two tries, in seconds: a worker consumes again within 5 s of the broker's return. */
 const longestPause = 2;
+/** Longest pause, in seconds, before the first try after connections that were lost as soon as they were made. */
+const longestHesitation = 1;
 /** Seconds a connection must last for its loss to count as the first one. */
 const steadyAfter = 5;
 
@@ -85,10 +89,10 @@ export class Connection implements Service {
   }
 
   async #establish({ retry, before }: { readonly retry: boolean; readonly before: "start" | "loss" }): Promise<void> {
-    const { broker, logger, maxRetries, users } = this.#parts;
+    const { broker, logger, maxRetries, users, channelErrorRetry } = this.#parts;
     const { signal } = this.#stopping;
     // A broker that takes us in and throws us out again must not be knocked at without a pause.
-    if (this.#shortLived > 1) await this.#pause(pauseBefore(this.#shortLived - 2));
+    if (this.#shortLived > 1) await this.#pause(Math.min(longestHesitation, pauseBefore(this.#shortLived - 2)));
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
         this.#lostMeanwhile = undefined;
@@ -100,7 +104,7 @@ export class Connection implements Service {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        if (!retry || !isPassing(error, before)) throw error;
+        if (!retry || !isPassing(error, channelErrorRetry ? "loss" : before)) throw error;
         if (maxRetries && attempt >= maxRetries) throw triedEnough(broker.displayUrl, attempt, error);
         const pause = pauseBefore(attempt);
         logger.error(
@@ -127,7 +131,7 @@ const pauseBefore = (attempt: number): number => backoff({ attempt, initial: 0.2
 /**
  * What another try may mend. A worker that has once consumed these queues has sound settings: a
  * broker that refuses them now, as a cluster does while it comes back, is waited for. At the
- * start the same refusal is a mistake, and is told.
+ * start the same refusal is a mistake, and is told, unless `brokerChannelErrorRetry` says otherwise.
  */
 function isPassing(error: unknown, before: "start" | "loss"): error is OperationalError {
   return error instanceof BrokerConnectionError || (before === "loss" && error instanceof OperationalError);

@@ -10,6 +10,8 @@ export interface ConsumerParts {
   readonly prefetch: () => number;
   /** Deliveries in hand with which the pool is busy for a moment. */
   readonly enough: () => number;
+  /** The bound to begin with after a loss, and by how much it grows with each task that ends; null: as always. */
+  readonly reduced: (max: number) => { readonly count: number; readonly active: number; readonly step: number } | null;
   readonly onDelivery: (delivery: Delivery) => void;
   readonly onLost: (error: Error) => void;
   readonly logger: Logger;
@@ -21,6 +23,8 @@ export class Consumer {
   /** What is consumed now, or will be after the next connect. */
   readonly #queues: Map<string, Queue>;
   #subscription: Subscription | undefined;
+  /** Less than the bound, after a loss, until enough tasks have ended. */
+  #reduction: { count: number; readonly step: number } | null = null;
   #paused = false;
   #closed = false;
 
@@ -35,12 +39,29 @@ export class Consumer {
 
   /** Most deliveries held unsettled; 0 is no bound. */
   get prefetchCount(): number {
-    return this.#parts.prefetch();
+    const max = this.#parts.prefetch();
+    return this.#reduction === null ? max : Math.min(max || Number.POSITIVE_INFINITY, this.#reduction.count);
   }
 
   /** The bound has changed. */
   adjustPrefetch(): void {
     this.#subscription?.setPrefetch(this.prefetchCount, this.#parts.enough());
+  }
+
+  /** A task has ended: after a reconnect there is room for more. */
+  taskEnded(): void {
+    const reduction = this.#reduction;
+    if (reduction === null) return;
+    reduction.count += reduction.step;
+    const max = this.#parts.prefetch();
+    if (reduction.count >= max) {
+      this.#reduction = null;
+      this.#parts.logger.info(
+        "Resuming normal operations following a restart.\nPrefetch count has been restored to the maximum of %d",
+        max,
+      );
+    }
+    this.adjustPrefetch();
   }
 
   /** Consumes a queue more; false when it was consumed already. Rejects when the broker does not let it. */
@@ -126,5 +147,23 @@ export class Consumer {
   #lost(error: Error): void {
     this.#subscription = undefined;
     this.#parts.onLost(error);
+    this.#reduce();
+  }
+
+  /** Fetches less than otherwise until tasks that outlived the connection have ended (inventory G38). */
+  #reduce(): void {
+    const max = this.#parts.prefetch();
+    const reduced = this.#parts.reduced(max);
+    this.#reduction = null;
+    if (reduced === null || reduced.count >= max) return;
+    const { count, active, step } = reduced;
+    this.#reduction = { count, step };
+    this.#parts.logger.info(
+      "Temporarily reducing the prefetch count to %d to avoid over-fetching since %d tasks are currently being processed.\n" +
+        "The prefetch count will be gradually restored to %d as the tasks complete processing.",
+      count,
+      active,
+      max,
+    );
   }
 }

@@ -31,6 +31,8 @@ export interface DispatchParts {
   readonly rules: Omit<SettleRules, "crashes">;
   /** The result store, for `workerDeduplicateSuccessfulTasks`; null when that is off. */
   readonly deduplicate: (() => Promise<ResultBackend>) | null;
+  /** A task has ended. */
+  readonly onEnded: () => void;
   /** A task was put on the shelf. */
   readonly onShelved: (request: Request) => void;
   readonly onSettleError: (error: unknown) => void;
@@ -195,7 +197,8 @@ export class Dispatch {
     this.#free(request);
     const stopped = outcome.kind === "lost" || outcome.kind === "terminated";
     if (stopped && (this.#cold || this.#cancelled.has(request))) {
-      if (!request.policy.acksLate && request.phase.name === "active") this.#track(this.#cancel(request));
+      if (request.phase.name === "active" && (!request.policy.acksLate || this.#cancelled.has(request)))
+        this.#track(this.#cancel(request));
       return; // what acknowledges late goes back unsettled
     }
     const [end, settlement] = this.#judge(request, outcome, runner);
@@ -212,10 +215,11 @@ export class Dispatch {
     });
   }
 
-  /** Its message is acknowledged, so it never runs again; who waits for it is told so in Celery's way (inventory G7). */
+  /** Who waits for it is told in Celery's way (inventory G7, G85): of one acknowledged early it is the last word. */
   async #cancel(request: Request): Promise<void> {
     const { message, policy, name, id } = request;
-    this.#parts.logger.warn("Task %s[%s] was cancelled: it had been acknowledged and will not run again", name, id);
+    if (!policy.acksLate)
+      this.#parts.logger.warn("Task %s[%s] was cancelled: it had been acknowledged and will not run again", name, id);
     this.#parts.events.cancelled(request);
     await this.#parts.interrupted.cancelled(message, policy);
   }
@@ -286,6 +290,7 @@ export class Dispatch {
     this.#given.delete(request);
     this.#parts.state.active.delete(request);
     this.#parts.state.reserved.delete(request);
+    this.#parts.onEnded();
     this.#next();
   }
 

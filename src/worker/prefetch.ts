@@ -37,3 +37,11 @@ export function waitingRoom(input: PrefetchInput): number {
   const window = prefetchCount(input) || wideWindow + input.slots;
   return Math.floor(Math.max(0, window - input.slots) / 3);
 }
+
+/**
+ * The bound after a reconnect (inventory G38): tasks that were running go on, and what is fetched
+ * beside them would wait for them. `max` is the bound otherwise, `active` how many run.
+ */
+export function reducedPrefetch(max: number, active: number, multiplier: number): number {
+  return max === 0 ? 0 : Math.min(max, Math.max(1, multiplier, max - active * multiplier));
+}

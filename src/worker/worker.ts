@@ -24,6 +24,7 @@ import { codename, version } from "../version.ts";
 import { assemble } from "./assemble.ts";
 import { type BannerFacts, banner } from "./banner.ts";
 import { createPool, runsInPlace } from "./create-pool.ts";
+import { loadAutoscaler } from "./custom-autoscaler.ts";
 import { placeServices } from "./custom-services.ts";
 import { embeddedBeat } from "./embedded-beat.ts";
 import { Ladder } from "./ladder.ts";
@@ -228,7 +229,13 @@ export class Worker {
         ladder: this.#ladder,
         shutdown: (how, exitCode) => this.shutdown(how, exitCode),
       },
-      { broker, queues, pool, metrics: options.metricsPort === undefined ? null : await createMetrics() },
+      {
+        broker,
+        queues,
+        pool,
+        autoscale: autoscale === undefined ? null : await loadAutoscaler(app, options.cwd ?? process.cwd()),
+        metrics: options.metricsPort === undefined ? null : await createMetrics(),
+      },
     );
     const beat = options.beat
       ? embeddedBeat({

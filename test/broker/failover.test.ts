@@ -120,6 +120,26 @@ describe("a broker of several URLs", () => {
     await broker.close();
   });
 
+  test("tries those a function gives, in its order, as often as it would go on giving them", async () => {
+    const [a, b, c] = [switched("a"), switched("b"), switched("c")];
+    a.reachable = false;
+    const urls = ["a://", "b://", "c://"];
+    const seen: (readonly string[])[] = [];
+    function* failoverStrategy(given: readonly string[]) {
+      seen.push(given);
+      for (;;) yield* ["a://", "c://"];
+    }
+    const broker = createFailoverBroker([a.broker, b.broker, c.broker], { failoverStrategy, urls });
+    await broker.connect();
+    expect(namesIn(broker.displayUrl)).toBe("c");
+    expect([b.attempts, seen]).toEqual([0, [urls]]);
+    await broker.close();
+    const wrong = createFailoverBroker([a.broker, b.broker], { failoverStrategy: () => ["redis://u:pw@x"], urls });
+    await expect(wrong.connect()).rejects.toThrow(
+      "brokerFailoverStrategy must give URLs out of those it gets, gave: redis://u:**@x",
+    );
+  });
+
   test("stops trying when told to", async () => {
     const [a, b] = [switched("a"), switched("b")];
     const broker = createFailoverBroker([a.broker, b.broker], {});

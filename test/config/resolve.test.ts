@@ -166,10 +166,10 @@ test("a name such as __proto__ is an unknown name and nothing else", () => {
 
 test("a setting without effect yet says so when it is changed, and only then", () => {
   const { notices } = resolve({
-    runtime: { worker_autoscaler: "my.Autoscaler", workerAgent: null, beatSchedule: {}, taskSerializer: "yaml" },
+    runtime: { worker_timer: "my.Timer", workerAgent: null, beatSchedule: {}, taskSerializer: "yaml" },
   });
   expect(notices).toHaveLength(1);
-  expect(notices[0]).toMatch(/^worker_autoscaler is not honoured yet by tq \d+\.\d+\.\d+: /);
+  expect(notices[0]).toMatch(/^worker_timer is not honoured yet by tq \d+\.\d+\.\d+: /);
 });
 
 test("the environment speaks for tq first, then for Celery; empty variables say nothing", () => {

@@ -342,6 +342,60 @@ function bringsNothingFromRabbit(): void {
   }, 60_000);
 }
 
+function leavesTasksBehind(): void {
+  test.concurrent("tasks that outlive the connection: less is fetched beside them, and late ones end where told to", async () => {
+    await using site = await rabbitKind.open();
+    await using proxy = await startProxy(site.broker);
+    const settings = { workerCancelLongRunningTasksOnConnectionLoss: true };
+    await using scene = await Scene.open(site, { workerBroker: proxy.url, settings, args: ["-c", "2"] });
+    const { app, worker, file } = scene;
+    const early = await app.sendTask("outage.early", [file, "early", 4]);
+    await until(() => scene.count("begin early") === 1);
+    // Its acknowledgement reaches the broker: otherwise it would be run again.
+    await delay(1_000);
+    proxy.reset();
+    await worker.printed("Temporarily reducing the prefetch count to 4 to avoid over-fetching since 1 tasks are");
+    expect(await early.get({ timeout: 20 })).toBe("early");
+    await worker.printed("Prefetch count has been restored to the maximum of 8");
+
+    const late = await app.sendTask("outage.late", [file, "late", 60]);
+    await until(() => scene.count("begin late") === 1);
+    await delay(1_000);
+    proxy.reset();
+    await worker.printed(/Task outage.late\[.*\] cannot be acknowledged after a connection loss/);
+    await worker.printed("Terminating it instead.");
+    // As Celery leaves it, and run again by whoever gets the message.
+    const meta = await until(async () => {
+      const seen = await late.meta();
+      return seen?.status === "RETRY" ? seen : undefined;
+    });
+    expect(JSON.stringify(meta.result)).toContain("cancelled by Celery");
+    await until(() => scene.count("begin late") === 2);
+    worker.signal("SIGQUIT");
+    expect(await worker.exited).toEqual({ code: 0, signal: null });
+  }, 60_000);
+}
+
+function isRefused(): void {
+  test.concurrent("what the broker refuses at the start ends a worker, unless it shall wait that out too", async () => {
+    await using site = await rabbitKind.open();
+    const control = await connect(site.broker);
+    try {
+      const channel = await control.createChannel();
+      await channel.assertQueue(site.queue, { durable: true, arguments: { "x-max-length": 1_000 } });
+      await using strict = await Scene.open(site, { ready: false });
+      await using patient = await Scene.open(site, { settings: { brokerChannelErrorRetry: true }, ready: false });
+      expect((await strict.worker.exited).code).toBeGreaterThan(0);
+      await patient.worker.printed(/^Trying again in/);
+      await channel.deleteQueue(site.queue);
+      await patient.worker.ready();
+      await patient.end();
+    } finally {
+      await control.close();
+    }
+  }, 60_000);
+}
+
 function isNotThere(kind: Kind): void {
   test.concurrent("a worker waits for it, and becomes ready when it comes", async (context) => {
     await using site = await kind.open();
@@ -477,6 +531,8 @@ describeWith(redisKind.needs, "Redis", () => {
 describeWith(rabbitKind.needs, "RabbitMQ", () => {
   goesAway(rabbitKind);
   bringsNothingFromRabbit();
+  leavesTasksBehind();
+  isRefused();
   isNotThere(rabbitKind);
   isAwayForPublishers(rabbitKind);
 });

@@ -111,9 +111,15 @@ describe("tq worker", () => {
     await using scene = await stage(["--autoscale", "3,1", "--prefetch-multiplier", "1"], {
       env: { AUTOSCALE_KEEPALIVE: "1" },
     });
-    const { worker, run } = scene;
+    const { worker, run, app } = scene;
     await worker.ready();
     expect(worker.output).toContain(".> concurrency: {min=1, max=3} (prefork)");
+    // What is fetched ahead is as for the largest size, and follows it.
+    const prefetched = async () => Object.values((await app.control.inspect().stats()) ?? {})[0]?.prefetch_count;
+    expect(await prefetched()).toBe(3);
+    await app.control.autoscale(5, 1);
+    expect(await prefetched()).toBe(5);
+    await app.control.autoscale(3, 1);
     expect(childrenOf(worker.pid)).toHaveLength(1);
     const load = Array.from({ length: 6 }, () => run("actions.wait", [1.5]));
     await worker.printed(/INFO\/MainProcess\] Scaling up \d processes\.$/);
@@ -122,6 +128,17 @@ describe("tq worker", () => {
     await worker.printed(/INFO\/MainProcess\] Scaling down \d processes\.$/);
     await until(() => childrenOf(worker.pid).length === 1, { message: "one child" });
     expect(await worker.term()).toEqual({ code: 0, signal: null });
+  });
+
+  test("--autoscale goes by the rule of a module of one's own", async () => {
+    const rule = ["--autoscale", "3,1", "--", "worker.autoscaler=./own-autoscaler.ts"];
+    await using scene = await stage(rule);
+    await scene.worker.ready();
+    const running = scene.run("actions.wait", [1]);
+    await scene.worker.printed(/INFO\/MainProcess\] Scaling up 2 processes\.$/);
+    await running;
+    await scene.worker.printed(/INFO\/MainProcess\] Scaling down 2 processes\.$/);
+    expect(await scene.worker.term()).toEqual({ code: 0, signal: null });
   });
 
   test("--log-format json writes one document per line, with the task of what tasks print and log", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/log.ts";
 import type { Pool } from "../../src/pool/pool.ts";
-import { Autoscaler } from "../../src/worker/autoscaler.ts";
+import { type AutoscaleRule, Autoscaler } from "../../src/worker/autoscaler.ts";
 import { TimeLimits } from "../../src/worker/time-limits.ts";
 
 /** A pool that is as wide as it was told to be. */
@@ -20,7 +20,7 @@ function widePool(width: number): Pool {
   return pool as unknown as Pool;
 }
 
-async function autoscaled(options: { min: number; max: number; keepalive?: number }) {
+async function autoscaled(options: { min: number; max: number; keepalive?: number; decide?: AutoscaleRule }) {
   const pool = widePool(options.min);
   const seen = { load: 0, maxima: 0 };
   const scaler = new Autoscaler({
@@ -65,6 +65,25 @@ describe("an autoscaled pool", () => {
     it.seen.load = 0;
     it.scaler.look();
     expect(it.pool.width).toBe(2);
+  });
+
+  test("does as a rule of the user's says, within its bounds, and keeps its size when that fails", async () => {
+    const answers = [3, 99, -1, Number.NaN];
+    await using it = await autoscaled({
+      min: 1,
+      max: 4,
+      decide: ({ load, width, min, max }) => {
+        expect({ load, min, max, width }).toEqual({ load: 7, min: 1, max: 4, width: it.pool.width });
+        const answer = answers.shift();
+        if (answer === undefined) throw new Error("no more");
+        return answer;
+      },
+    });
+    it.seen.load = 7;
+    for (const width of [3, 4, 1, 1, 1]) {
+      it.scaler.look();
+      expect(it.pool.width).toBe(width);
+    }
   });
 
   test("keeps new bounds at once", async () => {

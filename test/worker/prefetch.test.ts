@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { enoughInHand, prefetchCount, waitingRoom } from "../../src/worker/prefetch.ts";
+import { enoughInHand, prefetchCount, reducedPrefetch, waitingRoom } from "../../src/worker/prefetch.ts";
 
 test.each([
   // slots, multiplier, disabled, window, room for what waits
@@ -24,3 +24,17 @@ test("nothing is put off where the window is no wider than the slots", () => {
     expect(enoughInHand(input)).toBeLessThan(prefetchCount({ ...input, multiplier: 4 }));
   }
 });
+test.each([
+  // bound, tasks that run, multiplier, bound after the reconnect
+  [16, 1, 4, 12],
+  [16, 3, 4, 4],
+  [16, 9, 4, 4],
+  [8, 0, 4, 8],
+  [0, 3, 4, 0],
+  [3, 3, 1, 1],
+])(
+  "of %i messages, with %i tasks at work that take %i each, %i are held after a reconnect",
+  (max, active, multiplier, count) => {
+    expect(reducedPrefetch(max, active, multiplier)).toBe(count);
+  },
+);

@@ -87,6 +87,7 @@ class AmqpBroker implements Broker {
       get consumerPrefetchOnly() {
         return consumerPrefetchOnly();
       },
+      detectQuorumQueues: options.detectQuorumQueues ?? true,
       declare: (queue) => this.#declareAlways(queue),
       park: (delivery, dueMs) => this.#park(delivery, dueMs),
       bury: (delivery, about, node) => (about.shelf ? shelf : deadLetters).bury(delivery, about.reason, node),

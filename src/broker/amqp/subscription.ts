@@ -14,6 +14,8 @@ export interface SubscriptionHost {
   readonly maxBodySize: number;
   /** This broker takes no prefetch count for a whole channel: RabbitMQ 4, or one that said so (G36). */
   readonly consumerPrefetchOnly: boolean;
+  /** Whether the type of a queue decides, too (`workerDetectQuorumQueues`). */
+  readonly detectQuorumQueues: boolean;
   /** Makes the queue exist, whether or not it is remembered to. */
   declare(queue: Queue): Promise<void>;
   /** Stores a copy that comes back when due. */
@@ -341,6 +343,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
 
   #countsPerConsumer(): boolean {
     if (this.#host.consumerPrefetchOnly) return true;
+    if (!this.#host.detectQuorumQueues) return false;
     return [...this.#consumers.values()].some(({ queue }) => needsConsumerPrefetch(queue));
   }
 

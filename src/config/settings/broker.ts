@@ -1,6 +1,6 @@
 /** `broker_*`: how messages are reached. */
 import { bool, integer, name, nullable, number, oneOf, options, seconds, text } from "../parse.ts";
-import { brokerUrls } from "../policies.ts";
+import { brokerUrls, failoverStrategy } from "../policies.ts";
 import { notYet, setting } from "../setting.ts";
 import { useSsl } from "../tls.ts";
 
@@ -18,11 +18,11 @@ export const brokerSettings = {
     "Retry the first connection too; null means as brokerConnectionRetry.",
   ),
   brokerConnectionMaxRetries: setting(nullable(integer(0)), 100, "Attempts before giving up; null and 0 mean never."),
-  brokerChannelErrorRetry: notYet(bool, false, "Treat errors of a channel like a lost connection."),
+  brokerChannelErrorRetry: setting(bool, false, "Wait out what the broker refuses at the start, too."),
   brokerFailoverStrategy: setting(
-    nullable(oneOf("round-robin", "shuffle")),
+    nullable(failoverStrategy),
     null,
-    "Order in which failover URLs are tried; null means round-robin.",
+    "Order in which failover URLs are tried: round-robin (null), shuffle, or a function of the URLs.",
   ),
   brokerHeartbeat: setting(nullable(number(0)), 120, "Seconds between AMQP heartbeats; null lets the server choose."),
   brokerHeartbeatCheckrate: notYet(number(0), 3, "Checks per heartbeat."),

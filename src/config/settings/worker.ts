@@ -9,7 +9,11 @@ const own = { own: true } as const;
 
 export const workerSettings = {
   workerAgent: notYet(nullable(name), null, "Class of an agent started with the worker."),
-  workerAutoscaler: notYet(name, "celery.worker.autoscale:Autoscaler", "Class that grows and shrinks the pool."),
+  workerAutoscaler: setting(
+    name,
+    "celery.worker.autoscale:Autoscaler",
+    "Module whose function decides how wide an autoscaled pool is.",
+  ),
   workerCancelLongRunningTasksOnConnectionLoss: setting(
     bool,
     false,
@@ -45,7 +49,7 @@ export const workerSettings = {
   workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),
   workerPrefetchMultiplier: setting(integer(0), 4, "Messages held per child; 1 for long tasks, 0 for no bound."),
   workerEtaTaskLimit: setting(nullable(integer(0)), null, "Most tasks with an ETA kept in memory."),
-  workerEnablePrefetchCountReduction: notYet(bool, true, "Hold fewer messages after a reconnect, until tasks end."),
+  workerEnablePrefetchCountReduction: setting(bool, true, "Hold fewer messages after a reconnect, until tasks end."),
   workerDisablePrefetch: setting(bool, false, "Fetch a message only when a child is free."),
   workerRedirectStdouts: setting(bool, true, "What tasks print goes to the log.", { old: "CELERY_REDIRECT_STDOUTS" }),
   workerRedirectStdoutsLevel: setting(logLevel, "WARNING", "At this level.", {
@@ -60,7 +64,7 @@ export const workerSettings = {
   ),
   workerTimer: notYet(nullable(name), null, "Class of the timer."),
   workerTimerPrecision: notYet(number(0), 1, "Most seconds the timer sleeps."),
-  workerDetectQuorumQueues: notYet(bool, true, "Adapt prefetching on RabbitMQ when there are quorum queues."),
+  workerDetectQuorumQueues: setting(bool, true, "Adapt prefetching on RabbitMQ when there are quorum queues."),
 
   ...daemonSettings("worker"),
 

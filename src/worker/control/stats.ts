@@ -56,7 +56,10 @@ export function brokerInfo(settings: Settings): Readonly<Record<string, unknown>
     login_method: settings.brokerLoginMethod ?? (url.transport === "amqp" ? "PLAIN" : null),
     uri_prefix: null,
     heartbeat: settings.brokerHeartbeat ?? 0,
-    failover_strategy: settings.brokerFailoverStrategy ?? "round-robin",
+    failover_strategy:
+      typeof settings.brokerFailoverStrategy === "function"
+        ? settings.brokerFailoverStrategy.name || "function"
+        : (settings.brokerFailoverStrategy ?? "round-robin"),
     alternates: others.map((other) => maskUrl(other)),
     credential_provider: null,
   };
