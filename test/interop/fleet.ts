@@ -1,13 +1,13 @@
-import { join } from "node:path";
+import { rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
-import { root } from "../helpers/build.ts";
-import { type Child, startChild } from "../helpers/child.ts";
+import { sections, startCommands } from "../helpers/commands.ts";
 import { type PythonClient, startPythonClient } from "../helpers/python-client.ts";
-import { celeryBin, describeWith, freshRedis, freshVhost } from "../helpers/services.ts";
+import { describeWith, freshRedis, freshVhost } from "../helpers/services.ts";
 import { shapeOf } from "../helpers/shape.ts";
 import { until } from "../helpers/until.ts";
-import { pythonEnv, pythonFolder, startCeleryWorker, startWorker, type WorkerHandle } from "../helpers/worker.ts";
+import { startCeleryWorker, startWorker, type WorkerHandle } from "../helpers/worker.ts";
 
 const python = "python@fleet";
 const tq = "tq@fleet";
@@ -29,6 +29,16 @@ const complaints = (worker: WorkerHandle): string[] =>
   worker.lines.filter(
     (line) => /(WARNING|ERROR|CRITICAL)\//.test(line) && !/superuser|Got shutdown|Control command error/.test(line),
   );
+
+/** What was printed of each node, but for its numbers and the names of its files. */
+function sameWords(output: string): Record<string, string> {
+  const words = (lines: readonly string[]): string =>
+    lines
+      .join("\n")
+      .replace(/tq-heap-\w+/g, "")
+      .replace(/\d+(\.\d+)?/g, "#");
+  return Object.fromEntries(Object.entries(sections(output)).map(([node, lines]) => [node, words(lines)]));
+}
 
 /** A fleet of a Python worker and a tq worker on one broker: whoever steers it cannot tell them apart. */
 export function fleetOver(transport: "redis" | "amqp"): void {
@@ -266,38 +276,65 @@ export function fleetOver(transport: "redis" | "amqp"): void {
       });
     }
 
-    test("the commands of both show both, alike", async () => {
-      const celery = (...args: string[]): Child =>
-        startChild(join(celeryBin(), "celery"), ["-A", "wire", ...args], {
-          cwd: pythonFolder,
-          env: pythonEnv({ ...env, NO_COLOR: "1" }),
-        });
-      const ours = (...args: string[]): Child =>
-        startChild(process.execPath, [join(root, "bin/tq.js"), ...args], {
-          cwd: root,
-          env: { ...process.env, ...env, NO_COLOR: "1" },
-        });
-      const names = both.join(",");
-      const calls = [
-        ["status", "-d", names, "-t", "20"],
-        ["inspect", "ping", "-d", names, "-t", "20"],
-        ["control", "rate_limit", "wire.add", "0", "-d", names, "-t", "20"],
+    test("every command of both command lines shows and steers both, in the same words", async () => {
+      await using celery = startCommands("Python", env);
+      await using ours = startCommands("tq", env);
+      const to = ["-d", both.join(","), "-t", "20"];
+      const inspect = [
+        ...[
+          "active",
+          "active_queues",
+          "clock",
+          "conf",
+          "memdump",
+          "memdump 2",
+          "memsample",
+          "objgraph",
+          "ping",
+          "registered",
+        ],
+        ...["report", "reserved", "revoked", "scheduled", "stats", "query_task nobody"],
       ];
-      for (const args of calls) {
-        const children = [celery(...args), ours(...args)];
-        try {
-          for (const child of children) expect(await child.exited, child.output).toEqual({ code: 0, signal: null });
-          const [theirs, own] = children.map(({ lines }) => [...lines].sort().join("\n"));
-          expect(own, args.join(" ")).toBe(theirs);
-        } finally {
-          for (const child of children) await child.kill();
+      const control = [
+        ...["add_consumer dyn", "cancel_consumer dyn", "autoscale 3 1", "enable_events", "disable_events"],
+        ...["enable_events", "election", "heartbeat", "pool_grow 1", "pool_shrink 1", "rate_limit wire.add 0"],
+        ...["revoke nobody", "revoke_by_stamped_headers tenant=nobody", "terminate SIGTERM nobody"],
+        "time_limit wire.mul 60 30",
+      ];
+      await app.control.inspect({ destination: both, timeout: 10 }).memdump(); // forgets the samples of other tests
+      const refused = { autoscale: both, election: both, objgraph: [python] };
+      const calls = [
+        ["status"],
+        ...inspect.map((one) => ["inspect", ...one.split(" ")]),
+        ...control.map((one) => ["control", ...one.split(" ")]),
+      ];
+      for (const call of calls) {
+        const [theirs, own] = await Promise.all([celery.run("-A", "wire", ...call, ...to), ours.run(...call, ...to)]);
+        const name = call.join(" ");
+        expect([theirs.code, own.code], `${name}:\n${theirs.output}\n${own.output}`).toEqual([0, 0]);
+        expect(sameWords(own.output), name).toEqual(sameWords(theirs.output));
+        const errors = refused[call[1] as keyof typeof refused] ?? [];
+        for (const node of both) {
+          expect(sections(own.output)[node]?.[0], `${name} of ${node}`).toBe(errors.includes(node) ? "ERROR" : "OK");
         }
+        for (const { output } of [theirs, own]) {
+          expect(output).not.toMatch(/Traceback/);
+          const snapshot = /"filename": "(.*\.heapsnapshot)"/.exec(output)?.[1];
+          if (snapshot !== undefined) rmSync(dirname(snapshot), { recursive: true });
+        }
+      }
+      // What Celery keeps to itself is kept here too; programs read both alike.
+      for (const commands of [celery, ours]) {
+        const wire = commands === celery ? ["-A", "wire"] : [];
+        expect((await commands.run(...wire, "inspect", "hello", ...to)).code).toBe(2);
+        const { output } = await commands.run(...wire, "inspect", "ping", "--json", ...to);
+        expect(JSON.parse(output)).toEqual({ [python]: { ok: "pong" }, [tq]: { ok: "pong" } });
       }
     });
 
     test("nobody has anything to complain of but what was asked wrongly", () => {
       const expected =
-        /unknown task|KeyError|nonsense|autoscale|Autoscale|rate limit|No such control|objgraph|terminat|SIGKILL|ForkPoolWorker|WorkerLost|psutil/i;
+        /unknown task|KeyError|nonsense|autoscale|Autoscale|election|rate limit|No such control|objgraph|terminat|SIGKILL|ForkPoolWorker|WorkerLost|psutil/i;
       for (const worker of [pythonWorker, tqWorker]) {
         expect(complaints(worker).filter((line) => !expected.test(line))).toEqual([]);
       }
