@@ -249,28 +249,36 @@ export class Dispatch {
   async #close(request: Request, outcome: Outcome, settlement: Settlement): Promise<void> {
     const { delivery } = request;
     request.phase = { name: "done", settlement };
-    const { handOvers } = this.#parts;
-    if ("record" in outcome) {
-      const handOver = "handOver" in outcome ? outcome.handOver : undefined;
-      const isWorth =
-        handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
-      if (handOvers && isWorth) {
-        const ends = settlement === "ack" ? delivery : null;
-        // Somebody else's by now: the task runs again there, and this run leaves no trace.
-        if (!(await handOvers.make(ends, outcome.record, handOver))) return;
-        this.#parts.events.ended(request, outcome, settlement);
-        if (ends !== null) return;
-      } else {
-        if (outcome.record !== null) await this.#parts.results.keep(outcome.record);
-        this.#parts.events.ended(request, outcome, settlement);
-      }
-    } else if (isInterrupted(outcome) && settlement !== "requeue") {
-      await this.#parts.interrupted.ended(request.message, request.task, outcome);
-      this.#parts.events.ended(request, outcome, settlement);
-    } else this.#parts.events.ended(request, outcome, settlement);
+    const kept = await this.#keep(request, outcome, settlement);
+    if (kept === "elsewhere") return;
+    this.#parts.events.ended(request, outcome, settlement);
+    if (kept === "settled") return;
     if (settlement === "ack") await delivery.ack();
     else if (settlement === "requeue") await delivery.reject({ requeue: true, ...marksOf(request, outcome) });
     else await delivery.reject({ requeue: false, reason: reasonOf(outcome), shelf: settlement === "shelf" });
+  }
+
+  /**
+   * Sees to what the end leaves behind. `settled`: the message went with it. `elsewhere`: it is
+   * somebody else's by now, who runs the task again, and this run leaves no trace.
+   */
+  async #keep(request: Request, outcome: Outcome, settlement: Settlement): Promise<"kept" | "settled" | "elsewhere"> {
+    const { handOvers, results, interrupted } = this.#parts;
+    if (isInterrupted(outcome)) {
+      if (settlement !== "requeue") await interrupted.ended(request.message, request.task, outcome);
+      return "kept";
+    }
+    if (!("record" in outcome)) return "kept";
+    const handOver = "handOver" in outcome ? outcome.handOver : undefined;
+    const isWorth =
+      handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
+    if (handOvers && isWorth) {
+      const ends = settlement === "ack" ? request.delivery : null;
+      if (!(await handOvers.make(ends, outcome.record, handOver))) return "elsewhere";
+      return ends === null ? "kept" : "settled";
+    }
+    if (outcome.record !== null) await results.keep(outcome.record);
+    return "kept";
   }
 
   /** The end, with all that is known of it, and what becomes of the message. */
