@@ -76,8 +76,20 @@ export class QueueNotFound extends TaskError {}
 /** The result was not there in time. */
 export class TimeoutError extends TaskError {}
 
-/** `retry` was called more than `maxRetries` times. */
-export class MaxRetriesExceededError extends TaskError {}
+/** `retry` was called more than `maxRetries` times. `taskArgs` and `taskKwargs` are known where it was thrown. */
+export class MaxRetriesExceededError extends TaskError {
+  readonly taskArgs: readonly unknown[];
+  readonly taskKwargs: Readonly<Record<string, unknown>>;
+
+  constructor(
+    message: string,
+    call: { readonly args?: readonly unknown[]; readonly kwargs?: Readonly<Record<string, unknown>> } = {},
+  ) {
+    super(message);
+    this.taskArgs = call.args ?? [];
+    this.taskKwargs = call.kwargs ?? {};
+  }
+}
 
 /** The task was revoked, terminated, or had expired. */
 export class TaskRevokedError extends TaskError {}

@@ -5,7 +5,7 @@ export type { CallOptions } from "./app/call-options.ts";
 export { Chord, Chunks, chain, chord, Group, group } from "./app/canvas.ts";
 export type { AnySignature, Anything, ArgsOf, ResultOf } from "./app/canvas-types.ts";
 export { AsyncResult } from "./app/result.ts";
-export type { GetOptions, ResultHandle } from "./app/result-handle.ts";
+export type { GetOptions, ResultHandle, RevokeOptions } from "./app/result-handle.ts";
 export { GroupResult, ResultSet } from "./app/result-set.ts";
 export { DependencyGraph } from "./app/result-tree.ts";
 export type { ServiceHost, WorkerService } from "./app/services.ts";
@@ -36,7 +36,14 @@ export type { MemberReport, Pool, PoolResult, Runner } from "./pool/pool.ts";
 export type { Event, ReceivedEvent } from "./protocol/event.ts";
 export type { SignatureDict, SignatureLike } from "./protocol/signature.ts";
 export type { AnyState, TaskState } from "./protocol/states.ts";
-export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES, UNREADY_STATES } from "./protocol/states.ts";
+export {
+  ALL_STATES,
+  EXCEPTION_STATES,
+  PROPAGATE_STATES,
+  precedence,
+  READY_STATES,
+  UNREADY_STATES,
+} from "./protocol/states.ts";
 export type { TaskMeta } from "./protocol/task-meta.ts";
 export { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./serialization/values.ts";
 export { BaseTask as Task, type RunnableTask } from "./task/base-task.ts";
@@ -45,7 +52,7 @@ export type { TaskHandlers } from "./task/handlers.ts";
 export { Producer, type ProducerOptions } from "./task/producer.ts";
 export type { PeriodicTask, Schedule } from "./task/schedule.ts";
 export type { ArgsSchema, Schema } from "./task/schema.ts";
-export type { SignalMap, Signals } from "./task/signals.ts";
+export type { ConnectOptions, SignalMap, Signals } from "./task/signals.ts";
 export { getTaskLogger } from "./task/task-logger.ts";
 export { version } from "./version.ts";
 export type { AutoscaleFacts, AutoscaleRule } from "./worker/autoscaler.ts";

@@ -28,8 +28,9 @@ import {
   type ControlCommandOptions,
   userCommand,
 } from "../control/user-command.ts";
-import { ImproperlyConfigured, InvalidTaskError } from "../errors.ts";
+import { ImproperlyConfigured, InvalidTaskError, MaxRetriesExceededError, OperationalError } from "../errors.ts";
 import { Executor } from "../execution/executor.ts";
+import type { LogPlace } from "../execution/task-context.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
@@ -65,7 +66,7 @@ import { appBrand } from "./load.ts";
 import { ModuleLoader, ModuleNotFound } from "./module-loader.ts";
 import { type PeriodicOptions, periodicEntry } from "./periodic.ts";
 import { AsyncResult } from "./result.ts";
-import type { ErrorRegistry, ResultHandle, ResultSource } from "./result-handle.ts";
+import type { ErrorRegistry, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
 import { type GroupResult, ResultSet } from "./result-set.ts";
 import { WorkerServices } from "./services.ts";
 import type { Signature } from "./signature.ts";
@@ -82,6 +83,8 @@ export interface TqOptions extends SettingsInput {
   readonly broker?: string | readonly string[];
   /** `resultBackend`. */
   readonly backend?: string;
+  /** Whether calls are checked against the parameters of functions that do not say `typing` themselves; default true. */
+  readonly strictTyping?: boolean;
   /** Whether it becomes the current app, whose copies of shared tasks are called; default true. */
   readonly setAsCurrent?: boolean;
   /** Where broker and backend log to; nowhere unless given. A worker gives its own. */
@@ -101,6 +104,8 @@ export class Tq implements AsyncDisposable {
   readonly conf: Conf;
   /** Class of all tasks that name no `base`. */
   readonly taskCls: new () => BaseTask;
+  /** Whether calls are checked against the parameters of functions that do not say `typing` themselves. */
+  readonly strictTyping: boolean;
   readonly tasks = new TaskRegistry();
   readonly signals = new Signals();
   /** Parts that workers of this app run beside their own. */
@@ -137,9 +142,18 @@ export class Tq implements AsyncDisposable {
   #workflows: Workflows | undefined;
 
   constructor(main = "tasks", options: TqOptions = {}) {
-    const { broker, backend, logger, taskCls = BaseTask, setAsCurrent = true, ...settings } = options;
+    const {
+      broker,
+      backend,
+      logger,
+      taskCls = BaseTask,
+      setAsCurrent = true,
+      strictTyping = true,
+      ...settings
+    } = options;
     this.main = main;
     this.taskCls = taskCls;
+    this.strictTyping = strictTyping;
     this.file = callerFile();
     this.#logger = logger ?? silentLogger;
     this.conf = createConf({
@@ -154,9 +168,9 @@ export class Tq implements AsyncDisposable {
       backend: () => (this.conf.settings.taskAlwaysEager ? this.#eager.backend() : this.backend()),
       errors: this.errors,
       handle: (tuple) => resultFromTuple(tuple, this.#source),
-      revoke: async (ids, { terminate = false, signal = "SIGTERM" }) => {
-        await this.control.revoke(ids, { terminate, signalName: signal });
-      },
+      revoke: async (ids, options) => void (await this.control.revoke(ids, revocation(options))),
+      revokeByStamps: async (stamps, options) =>
+        void (await this.control.revokeByStampedHeaders(stamps, revocation(options))),
       mark: (id, state, result) => this.#mark(id, state, result),
     };
     this.#canvas = new AppCanvas({
@@ -289,6 +303,7 @@ export class Tq implements AsyncDisposable {
     own?: BaseTask,
   ): TaskHandle<never[], unknown> {
     const { bind = false } = definition;
+    const typing = this.strictTyping;
     const name = givenName ?? definition.name ?? (fn.name === "" ? undefined : this.genTaskName(fn.name, this.main));
     if (!name) {
       throw new ImproperlyConfigured(
@@ -307,7 +322,7 @@ export class Tq implements AsyncDisposable {
         const current = conf.settings;
         if (complete === undefined || settings !== current) {
           settings = current;
-          complete = completeOptions(name, { ...instance.options, ...annotations() }, bind, current);
+          complete = completeOptions(name, { ...instance.options, ...annotations() }, { bind, typing }, current);
         }
         return complete;
       },
@@ -358,6 +373,11 @@ export class Tq implements AsyncDisposable {
       },
       s: { value: (...args: readonly unknown[]) => this.signature(task.name, args) },
       si: { value: (...args: readonly unknown[]) => this.signature(task.name, args, { immutable: true }) },
+      asyncResult: { value: (id: string) => this.asyncResult(id) },
+      OperationalError: { value: OperationalError },
+      MaxRetriesExceededError: { value: MaxRetriesExceededError },
+      toString: { value: () => `<@task: ${task.name} of ${this.main}>` },
+      [Symbol.for("nodejs.util.inspect.custom")]: { value: () => `<@task: ${task.name} of ${this.main}>` },
       signature: {
         value: (args: readonly unknown[] = [], options: SignatureTraits = {}) =>
           this.signature(task.name, args, options),
@@ -393,6 +413,12 @@ export class Tq implements AsyncDisposable {
     options: CallOptions = {},
   ): Promise<AsyncResult<R>> {
     const task = this.tasks.get(name);
+    if (task === undefined && this.conf.settings.taskAlwaysEager) {
+      process.emitWarning(
+        `taskAlwaysEager has no effect on ${name}, which is not registered here: the call was sent`,
+        "AlwaysEagerIgnored",
+      );
+    }
     const call: Call = {
       task: name,
       args: checkArgs(args),
@@ -678,6 +704,8 @@ export class Tq implements AsyncDisposable {
     /** Default: the app's own. */
     readonly backend?: () => Promise<ResultBackend>;
     readonly onRunEnd?: (run: CurrentRun) => void;
+    /** Where `logger` logs to, as tasks see it. */
+    readonly logPlace?: LogPlace;
   }): Executor {
     const { settings } = this.conf;
     return new Executor({
@@ -690,6 +718,7 @@ export class Tq implements AsyncDisposable {
       signals: this.signals,
       sendEvent: (hostname, type, fields) => this.events.dispatcher({ hostname }).publish(type, fields),
       logger: options.logger,
+      ...(options.logPlace ? { logPlace: options.logPlace } : {}),
       ...(options.onRunEnd ? { onRunEnd: options.onRunEnd } : {}),
     });
   }
@@ -767,6 +796,14 @@ async function checkCall(task: Task, call: Call): Promise<void> {
 
 /** What `signature` takes beside the arguments. */
 type SignatureTraits = CallOptions & { readonly immutable?: boolean };
+
+/** What the handle of a result may say of a revocation, in the words of the remote control. */
+const revocation = ({ terminate = false, signal = "SIGTERM", wait = false, timeout }: RevokeOptions) => ({
+  terminate,
+  signalName: signal,
+  reply: wait,
+  ...(timeout === undefined ? {} : { timeout }),
+});
 
 const bare = (task: Task): SignatureDict => createSignature(task.name);
 

@@ -1,5 +1,6 @@
 import { type SignatureLike, signatureDict } from "../protocol/signature.ts";
 import type { Producer } from "../task/producer.ts";
+import type { ErrorClass } from "../task/task.ts";
 
 /** Options of one call (inventory C.1). Durations are seconds. */
 export interface CallOptions {
@@ -40,7 +41,13 @@ export interface CallOptions {
     readonly intervalStart?: number;
     readonly intervalStep?: number;
     readonly intervalMax?: number;
+    /** Errors to try again after as well; those of the connection always are. */
+    readonly retryErrors?: readonly ErrorClass[];
   };
+  /** Ends the tries: the call rejects with its reason. What the broker has by then is sent. */
+  readonly signal?: AbortSignal;
+  /** Headers that go along to everything the call leads to; see `Signature#stamp`. */
+  readonly stamps?: Readonly<Record<string, unknown>>;
   /** 1: kept in memory by the broker; 2: written to disk, the default. */
   readonly deliveryMode?: 1 | 2;
   readonly rootId?: string;
@@ -82,6 +89,10 @@ export function wireOptions(options: CallOptions): Record<string, unknown> {
   const wire: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(options)) {
     if (key === "kwargs" || value === undefined) continue;
+    if (key === "stamps") {
+      Object.assign(wire, value, { stamped_headers: Object.keys(value as object) });
+      continue;
+    }
     const name = wireNames[key] ?? key;
     wire[name] = name === "link" || name === "link_error" ? linksOf(value as CallOptions["link"]) : value;
   }

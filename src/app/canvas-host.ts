@@ -45,7 +45,15 @@ export class AppCanvas implements CanvasHost {
 
   async applySignature(signature: SignatureDict, call: SignatureCall): Promise<ResultHandle> {
     const sender = await this.#parts.open();
-    const plan = planSignature(signature, { ...call, newId: randomUUID, replyTo: this.#parts.replyTo() || undefined });
+    // These are of this process: what travels inside of messages does without them.
+    const { producer, signal, ...options } = call.options;
+    const planned = planSignature(signature, {
+      ...call,
+      options,
+      newId: randomUUID,
+      replyTo: this.#parts.replyTo() || undefined,
+    });
+    const plan = producer || signal ? sentWith(planned, { producer, signal }) : planned;
     await Promise.all([
       sender.sendPlan(asChildren(plan, call.options.add_to_parent !== false)),
       this.#parts.settings().taskAlwaysEager ? undefined : this.#parts.note(plan),
@@ -88,6 +96,11 @@ export class AppCanvas implements CanvasHost {
     if (handle instanceof GroupResult || !comesToMany(signature)) return handle;
     return new GroupResult(handle.id, [handle], this.#parts.source, { parent: handle.parent });
   }
+}
+
+/** Every call of a plan with further options. */
+function sentWith(plan: Plan, options: Readonly<Record<string, unknown>>): Plan {
+  return { ...plan, calls: plan.calls.map((call) => ({ ...call, options: { ...call.options, ...options } })) };
 }
 
 function comesToMany(signature: SignatureDict): boolean {

@@ -50,6 +50,7 @@ export class Eager implements CallSender {
       handle: (tuple) => resultFromTuple(tuple, this.source),
       // What was called has run: nothing is left to be kept from it.
       revoke: async () => undefined,
+      revokeByStamps: async () => undefined,
       mark: async () => undefined,
     };
   }

@@ -11,6 +11,10 @@ export interface RevokeOptions {
   readonly terminate?: boolean;
   /** POSIX signal that stops it; default SIGTERM. */
   readonly signal?: string;
+  /** Resolve only when workers have answered; default false: the request is on its way. */
+  readonly wait?: boolean;
+  /** Seconds to wait for answers; default 1. */
+  readonly timeout?: number;
 }
 
 /** What a result needs of its app. */
@@ -22,6 +26,8 @@ export interface ResultSource {
   readonly handle: (tuple: ResultTuple) => ResultHandle;
   /** Tells every worker that these calls are not to run. */
   readonly revoke: (ids: readonly string[], options: RevokeOptions) => Promise<void>;
+  /** The same for whatever carries one of these stamps. */
+  readonly revokeByStamps: (stamps: Readonly<Record<string, unknown>>, options: RevokeOptions) => Promise<void>;
   /** Keeps a state of a task from outside of it. */
   readonly mark: (id: string, state: string, result: unknown) => Promise<void>;
 }

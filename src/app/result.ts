@@ -196,6 +196,11 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
     await this.#source.revoke([this.id], options);
   }
 
+  /** The same for every call that carries one of these stamps: `{ tenant: ["acme"] }`. */
+  async revokeByStampedHeaders(headers: Readonly<Record<string, unknown>>, options: RevokeOptions = {}): Promise<void> {
+    await this.#source.revokeByStamps(headers, options);
+  }
+
   /** Asks the task to stop: it sees that by `self.isAborted()`. Its state is ABORTED until it ends. */
   async abort(): Promise<void> {
     await this.#source.mark(this.id, "ABORTED", null);

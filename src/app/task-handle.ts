@@ -1,3 +1,4 @@
+import type { MaxRetriesExceededError, OperationalError } from "../errors.ts";
 import type { BaseTask } from "../task/base-task.ts";
 import type { RetryOptions, TaskContext } from "../task/context.ts";
 import type { TaskHandlers } from "../task/handlers.ts";
@@ -43,6 +44,11 @@ export interface TaskHandle<A extends unknown[] = unknown[], R = unknown> {
   ): Promise<AsyncResult<Awaited<R>>>;
   /** Runs the call here and now, as a worker would: serializers, retries, callbacks (inventory B48). */
   apply(args: A, options?: ApplyOptions): Promise<AsyncResult<Awaited<R>>>;
+  /** A handle on the result of a call of this task made anywhere. */
+  asyncResult(id: string): AsyncResult<Awaited<R>>;
+  /** What a call rejects with when the broker cannot be reached: `error instanceof add.OperationalError`. */
+  readonly OperationalError: typeof OperationalError;
+  readonly MaxRetriesExceededError: typeof MaxRetriesExceededError;
   /** Many calls with the same options in one go: as few round trips as the broker allows. */
   delayMany(calls: readonly A[], options?: CallOptions): Promise<AsyncResult<Awaited<R>>[]>;
   /**

@@ -26,14 +26,21 @@ const otherParts = new Set<string>([
 ] satisfies (keyof TaskDefinition)[]);
 
 /** Fills in what a task's definition leaves to the settings, and checks what it says (inventory B.1). */
-export function completeOptions(name: string, given: TaskDefinition, bind: boolean, settings: Settings): TaskOptions {
+export function completeOptions(
+  name: string,
+  given: TaskDefinition,
+  app: { readonly bind: boolean; readonly typing: boolean },
+  settings: Settings,
+): TaskOptions {
   const both = given.acksOnFailureOrTimeout;
   const bothByDefault = settings.taskAcksOnFailureOrTimeout;
   const options: TaskOptions = {
-    bind,
+    bind: app.bind,
     queue: given.queue ?? null,
     exchange: given.exchange ?? null,
+    exchangeType: given.exchangeType ?? null,
     routingKey: given.routingKey ?? null,
+    deliveryMode: given.deliveryMode ?? null,
     priority: given.priority ?? null,
     serializer: given.serializer ?? settings.taskSerializer,
     compression: given.compression ?? settings.taskCompression,
@@ -58,7 +65,7 @@ export function completeOptions(name: string, given: TaskDefinition, bind: boole
     trail: given.trail ?? true,
     storeEagerResult: given.storeEagerResult ?? settings.taskStoreEagerResult,
     shadowName: given.shadowName ?? null,
-    typing: given.typing ?? true,
+    typing: given.typing ?? app.typing,
     params: given.params ?? null,
     acksLate: given.acksLate ?? settings.taskAcksLate,
     acksOnFailure: given.acksOnFailure ?? both ?? settings.taskAcksOnFailure ?? bothByDefault,

@@ -63,7 +63,7 @@ export function planRetry(
     task: headers.task,
     args: changes.args ?? args,
     kwargs: changes.kwargs ?? kwargs,
-    options: mergeOptions({ ...options, ...changes.options }, {}),
+    options: mergeOptions(options, changes.options ?? {}),
   };
 }
 

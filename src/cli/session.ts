@@ -79,6 +79,7 @@ export async function openApp(session: Session, flags: Readonly<Record<string, u
   };
   const app = (await loadApp(spec, { cwd: process.cwd() })) as Tq;
   app.conf.setFlags(overrides);
+  await app.signals.send("userPreloadOptions", { options: { ...globals } });
   return { app, spec, overrides };
 }
 

@@ -37,6 +37,8 @@ export function blankRequest(given: Partial<TaskRequest> & Pick<TaskRequest, "ta
     argsrepr: "",
     kwargsrepr: "",
     utc: true,
+    logfile: null,
+    loglevel: null,
     ...given,
   };
 }

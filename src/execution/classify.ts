@@ -2,13 +2,14 @@ import { Ignore, MaxRetriesExceededError, Reject, Retry } from "../errors.ts";
 import type { RetryOptions, TaskRequest } from "../task/context.ts";
 import type { ErrorClass, TaskOptions } from "../task/task.ts";
 import { exponentialBackoff } from "../util/backoff.ts";
+import { argsRepr, kwargsRepr } from "../util/repr.ts";
 
 /** Thrown by `self.retry()`: a `Retry` that knows what the next try is to look like. */
 export class RetryRequest extends Retry {
   readonly options: RetryOptions;
 
   constructor(options: RetryOptions) {
-    super("", { cause: options.cause, when: options.eta ?? options.countdown ?? null });
+    super("Task can be retried", { cause: options.cause, when: options.eta ?? options.countdown ?? null });
     this.name = "Retry";
     this.options = options;
   }
@@ -21,12 +22,17 @@ export type Verdict =
   | { readonly kind: "ignore" }
   | { readonly kind: "reject"; readonly requeue: boolean; readonly reason: string };
 
+/** What is told of a call that cannot be retried any more: its arguments as logs may show them. */
+type RetriedRequest = Pick<TaskRequest, "id" | "retries" | "args" | "kwargs"> &
+  Partial<Pick<TaskRequest, "argsrepr" | "kwargsrepr">>;
+
 /** Pure but for `random`: jitter draws from it. `overridden` is a `maxRetries` an earlier try has set. */
 export function classify(
   thrown: unknown,
   task: { readonly name: string; readonly options: TaskOptions },
-  request: Pick<TaskRequest, "id" | "retries" | "args" | "kwargs">,
+  request: RetriedRequest,
   random: () => number,
+  overridden?: number | null,
 ): Verdict {
   if (thrown instanceof Retry) {
     const when = thrown.when;
@@ -44,7 +50,12 @@ export function classify(
   if (thrown instanceof Reject) return { kind: "reject", requeue: thrown.requeue, reason: thrown.reason };
   const { autoretryFor, dontAutoretryFor, retryKwargs } = task.options;
   if (isOneOf(thrown, autoretryFor) && !isOneOf(thrown, dontAutoretryFor)) {
-    return retryOrFail({ ...retryKwargs, cause: thrown }, task, request, random, true);
+    const limit = overridden === undefined ? {} : { maxRetries: overridden };
+    const verdict = retryOrFail({ ...retryKwargs, ...limit, cause: thrown }, task, request, random, true);
+    if (verdict.kind !== "retry") return verdict;
+    // The limit is the task's own: only one that `self.retry` set is carried along.
+    const { maxRetries: _, ...options } = verdict.options;
+    return { ...verdict, options };
   }
   return failure(thrown, task.options);
 }
@@ -52,7 +63,7 @@ export function classify(
 function retryOrFail(
   options: RetryOptions,
   task: { readonly name: string; readonly options: TaskOptions },
-  request: Pick<TaskRequest, "id" | "retries" | "args" | "kwargs">,
+  request: RetriedRequest,
   random: () => number,
   automatic: boolean,
 ): Verdict {
@@ -62,7 +73,10 @@ function retryOrFail(
     if (options.cause !== undefined && options.cause !== null) return failure(options.cause, task.options);
     return failure(
       new MaxRetriesExceededError(
-        `Can't retry ${task.name}[${request.id}]: it was retried ${request.retries} times, maxRetries is ${limit}`,
+        `Can't retry ${task.name}[${request.id}] args:${request.argsrepr ?? argsRepr(request.args)} ` +
+          `kwargs:${request.kwargsrepr ?? kwargsRepr(request.kwargs)}: ` +
+          `it was retried ${request.retries} times, maxRetries is ${limit}`,
+        { args: request.args, kwargs: request.kwargs },
       ),
       task.options,
     );

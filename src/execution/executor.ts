@@ -19,6 +19,7 @@ import type { Task } from "../task/task.ts";
 import { tracing } from "../task/tracing.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
+import { blankRequest } from "./blank-request.ts";
 import { Branching } from "./branching.ts";
 import { classify, type Verdict } from "./classify.ts";
 import { FollowUp } from "./follow-up.ts";
@@ -27,10 +28,11 @@ import type { Job } from "./job.ts";
 import type { Completed } from "./outcome.ts";
 import type { Ready } from "./ready.ts";
 import { Recorder } from "./record.ts";
-import { retryCall, retryText } from "./retry.ts";
+import { overriddenLimit, retryCall, retryText } from "./retry.ts";
 import type { RunHandle } from "./run-handle.ts";
-import { RunningTask, softLimitExceeded, taskRequest } from "./task-context.ts";
+import { type LogPlace, RunningTask, softLimitExceeded, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
+import { untilSent } from "./until-sent.ts";
 
 export interface ExecutorParts {
   readonly registry: TaskRegistry;
@@ -46,6 +48,8 @@ export interface ExecutorParts {
   /** Sends an event in the name of a node. */
   readonly sendEvent: (hostname: string, type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
   readonly logger: Logger;
+  /** Where that logs to, as tasks see it. */
+  readonly logPlace?: LogPlace;
   readonly random?: () => number;
   /** When a task's code has ended, whichever way. */
   readonly onRunEnd?: (run: CurrentRun) => void;
@@ -112,7 +116,8 @@ export class Executor {
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
   run(ready: Ready, handle?: RunHandle): Promise<Completed> {
     const { job } = ready;
-    return tracing()?.process(job.message, job.queue, () => this.#run(ready, handle)) ?? this.#run(ready, handle);
+    const end = tracing()?.process(job.message, job.queue, () => this.#run(ready, handle)) ?? this.#run(ready, handle);
+    return this.#parts.signals.has("taskInternalError") ? end.catch((error) => this.#broken(ready, error)) : end;
   }
 
   async #run(ready: Ready, handle?: RunHandle): Promise<Completed> {
@@ -132,11 +137,16 @@ export class Executor {
     const context: RunningTask = new RunningTask({
       name: task.name,
       task: task.instance,
-      request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run),
+      request: () => taskRequest(job, args, kwargs, embed, ignoreResult, run, this.#parts.logPlace),
       logger: this.#parts.logger,
       sendEvent: (type, fields) => this.#parts.sendEvent(job.hostname, type, { uuid: headers.id, ...fields }),
-      storeState: async (state, meta) => {
-        if (!handle?.discarded) await this.#recorder.state(ready, state, meta);
+      storeState: async (state, meta, taskId) => {
+        if (!handle?.discarded) await this.#recorder.state(ready, state, meta, taskId);
+      },
+      sendRetry: async (retry) => {
+        const verdict = this.#classify(retry, ready);
+        if (verdict.kind !== "retry") throw verdict.kind === "failure" ? verdict.error : retry;
+        await this.#parts.sender.send(untilSent(retryCall(job, body, verdict.options)));
       },
       branching: () => new Branching(this.#parts, ready, run),
       state: async () => (await (await this.#parts.backend()).load(headers.id))?.status,
@@ -185,8 +195,7 @@ export class Executor {
         if (handle.discarded) return { kind: "ignore", runtime };
         handle.ended = true;
       }
-      const request = { id: headers.id, retries: headers.retries, args, kwargs };
-      const verdict = classify(thrown, task, request, this.#parts.random ?? Math.random);
+      const verdict = this.#classify(thrown, ready);
       shown = thrown;
       [state, outcome] = await this.#conclude(ready, run, context, verdict, runtime);
     }
@@ -206,6 +215,12 @@ export class Executor {
     return outcome;
   }
 
+  #classify(thrown: unknown, { job, task, body: [args, kwargs] }: Ready): Verdict {
+    const { id, retries, argsrepr, kwargsrepr } = job.message.headers;
+    const request = { id, retries, args, kwargs, argsrepr, kwargsrepr };
+    return classify(thrown, task, request, this.#parts.random ?? Math.random, overriddenLimit(job));
+  }
+
   /**
    * With late acknowledgement and one store for all, what follows a task leaves with its result and
    * its acknowledgement: a crash runs the task again, and nothing has left twice. A task that was
@@ -216,6 +231,14 @@ export class Executor {
     const { makeReady, openChords } = sender;
     if (!handsOver || !task.options.acksLate || !makeReady || !openChords) return sentAtOnce(sender);
     return handedOver({ makeReady: makeReady.bind(sender), openChords: openChords.bind(sender) });
+  }
+
+  /** The end of a task could not be dealt with; whoever runs the job deals with that. */
+  async #broken({ job, task, body: [args, kwargs] }: Ready, error: unknown): Promise<never> {
+    const { id, retries } = job.message.headers;
+    const request = blankRequest({ id, task: task.name, args, kwargs, retries, calledDirectly: false });
+    await this.#parts.signals.send("taskInternalError", { task: task.name, request, error });
+    throw error;
   }
 
   /** A handler's own mistake is told, and changes nothing: the task has ended as it has. */
@@ -230,7 +253,15 @@ export class Executor {
       await currentRun.run(run, handler, context, ...rest);
     } catch (error) {
       this.#parts.logger.error({ err: error }, "%s of task %s[%s] failed", name, context.name, context.request.id);
+      await this.#tellInternal(context, error);
     }
+  }
+
+  /** Something went wrong around a task that is not the task's own error. */
+  async #tellInternal(context: TaskContext, error: unknown): Promise<void> {
+    const { signals } = this.#parts;
+    if (signals.has("taskInternalError"))
+      await signals.send("taskInternalError", { task: context.name, request: context.request, error });
   }
 
   async #conclude(

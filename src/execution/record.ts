@@ -3,6 +3,7 @@ import { encodeRecord, type ResultRecord } from "../backend/record.ts";
 import type { Settings } from "../config/settings.ts";
 import { EncodeError } from "../errors.ts";
 import type { WireError } from "../protocol/exception.ts";
+import { isReady } from "../protocol/states.ts";
 import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { formatIso } from "../util/iso8601.ts";
 import type { Job } from "./job.ts";
@@ -80,7 +81,9 @@ export class Recorder {
   }
 
   /** A state of the task's own, such as PROGRESS. */
-  async state(ready: Ready, state: string, meta: unknown): Promise<void> {
+  async state(ready: Ready, state: string, meta: unknown, taskId?: string): Promise<void> {
+    if (taskId !== undefined && taskId !== ready.job.message.headers.id)
+      return await this.foreign(taskId, state, meta, null, ready.job.message.properties.reply_to ?? null);
     const record = await this.#encode(ready.job, ready.body, state, meta, null, []);
     await (await this.#parts.backend()).store(record);
   }
@@ -102,7 +105,7 @@ export class Recorder {
       result,
       traceback,
       children: [],
-      date_done: formatIso(new Date()),
+      date_done: isReady(state) ? formatIso(new Date()) : null,
     });
     await this.#storeNow(
       encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo, correlationId: taskId }),

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ImproperlyConfigured, SoftTimeLimitExceeded } from "../errors.ts";
+import { ImproperlyConfigured, type Retry, SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { callersHeaders } from "../protocol/callers-headers.ts";
 import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
@@ -19,6 +19,7 @@ export function taskRequest(
   embed: Embed,
   ignoreResult: boolean,
   run: CurrentRun,
+  log: LogPlace = nowhere,
 ): TaskRequest {
   const { headers, properties } = job.message;
   return {
@@ -64,8 +65,18 @@ export function taskRequest(
     argsrepr: headers.argsrepr,
     kwargsrepr: headers.kwargsrepr,
     utc: true,
+    logfile: log.file,
+    loglevel: log.level,
   };
 }
+
+/** Where a worker logs to, as its tasks see it. */
+export interface LogPlace {
+  readonly file: string | null;
+  readonly level: string | null;
+}
+
+const nowhere: LogPlace = { file: null, level: null };
 
 /** What a task's signal aborts with at its soft time limit (seconds). */
 export const softLimitExceeded = (limit: number): SoftTimeLimitExceeded =>
@@ -76,7 +87,9 @@ export interface RunningTaskParts {
   readonly task: object;
   readonly request: () => TaskRequest;
   readonly logger: Logger;
-  readonly storeState: (state: string, meta: unknown) => Promise<void>;
+  readonly storeState: (state: string, meta: unknown, taskId: string | undefined) => Promise<void>;
+  /** Sends the next try while this one goes on; missing where the function was simply called. */
+  readonly sendRetry?: (request: RetryRequest) => Promise<void>;
   readonly sendEvent: (type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
   /** What `replace` and `addToChord` do; missing where the function was simply called. */
   readonly branching?: () => Pick<Branching, "replace" | "addToChord">;
@@ -204,19 +217,27 @@ export class RunningTask implements TaskContext {
     return this.#branching;
   }
 
-  updateState(state: string, meta: unknown = null): Promise<void> {
-    return this.#parts.storeState(state, meta);
+  updateState(state: string, meta: unknown = null, options: { readonly taskId?: string } = {}): Promise<void> {
+    return this.#parts.storeState(state, meta, options.taskId);
   }
 
   sendEvent(type: string, fields: Readonly<Record<string, unknown>> = {}): Promise<void> {
     return this.#parts.sendEvent(type, fields);
   }
 
-  retry(options: RetryOptions = {}): never {
-    if (this.request.calledDirectly) {
-      throw options.cause ?? new RetryRequest(options);
-    }
-    throw new RetryRequest(options);
+  retry(options?: RetryOptions & { readonly throw?: true }): never;
+  retry(options: RetryOptions & { readonly throw: false }): Promise<Retry>;
+  retry({ throw: throws = true, ...options }: RetryOptions & { readonly throw?: boolean } = {}): Promise<Retry> {
+    const retry = new RetryRequest(options);
+    // Nobody is there to run it again (Celery: "raises the exception, or Retry").
+    if (this.request.calledDirectly) throw options.cause ?? retry;
+    if (throws) throw retry;
+    return this.#sendRetry(retry);
+  }
+
+  async #sendRetry(retry: RetryRequest): Promise<Retry> {
+    await this.#parts.sendRetry?.(retry);
+    return retry;
   }
 }
 

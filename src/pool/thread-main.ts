@@ -46,7 +46,7 @@ class ThreadMain {
   }
 
   async #load(): Promise<void> {
-    const { appSpec, cwd, include, overrides, hostname, loglevel, redirect, slots } = this.#birth;
+    const { appSpec, cwd, include, overrides, hostname, loglevel, logfile, redirect, slots } = this.#birth;
     const logger = relayedLogger(loglevel, (level, message, fields) => tell({ kind: "log", level, message, fields }));
     const captured = redirect === null ? undefined : captureOutput({ level: redirect as LogLevel, logger });
     const app = (await loadApp(appSpec, { cwd })) as Tq;
@@ -54,7 +54,12 @@ class ThreadMain {
     app.logger = logger;
     await app.loadModules(include);
     this.#app = app;
-    const executor = app.executor({ logger, handsOver: true, ...(captured ? { onRunEnd: captured.flush } : {}) });
+    const executor = app.executor({
+      logger,
+      logPlace: { file: logfile, level: loglevel },
+      handsOver: true,
+      ...(captured ? { onRunEnd: captured.flush } : {}),
+    });
     await app.signals.send("workerProcessInit", { hostname });
     this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
   }

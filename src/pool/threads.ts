@@ -13,6 +13,7 @@ export interface ThreadBirth {
   readonly cwd: string;
   readonly include: readonly string[];
   readonly loglevel: string;
+  readonly logfile: string | null;
   readonly redirect: string | null;
   readonly slots: number;
   readonly overrides: Readonly<Record<string, unknown>>;

@@ -25,6 +25,9 @@ export const EXCEPTION_STATES: ReadonlySet<string> = new Set(["RETRY", "FAILURE"
 /** Waiting for the result throws its exception. */
 export const PROPAGATE_STATES: ReadonlySet<string> = new Set(["FAILURE", "REVOKED"]);
 
+/** Every state there is beside those of the user's own. */
+export const ALL_STATES: ReadonlySet<string> = new Set([...READY_STATES, ...UNREADY_STATES, "IGNORED"]);
+
 /** Whether the task has ended. Custom states have not. */
 export function isReady(state: string): boolean {
   return READY_STATES.has(state);

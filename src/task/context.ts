@@ -1,3 +1,4 @@
+import type { Retry } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
 
@@ -52,6 +53,10 @@ export interface TaskRequest {
   readonly argsrepr: string;
   readonly kwargsrepr: string;
   readonly utc: boolean;
+  /** File the worker logs to; null for standard error. */
+  readonly logfile: string | null;
+  /** Level of the worker's log, as `INFO`; null outside a worker. */
+  readonly loglevel: string | null;
 }
 
 export interface RetryOptions {
@@ -65,8 +70,21 @@ export interface RetryOptions {
   /** Other arguments for the next try. */
   readonly args?: readonly unknown[];
   readonly kwargs?: Readonly<Record<string, unknown>>;
+  /** Where it goes; default: where this try came from. */
   readonly queue?: string;
+  readonly exchange?: string;
+  readonly routingKey?: string;
   readonly priority?: number;
+  /** Seconds from now, or an instant; default: what the call said. */
+  readonly expires?: number | Date;
+  /** Seconds, as are those of the call, which hold otherwise. */
+  readonly timeLimit?: number;
+  readonly softTimeLimit?: number;
+  readonly serializer?: string;
+  readonly compression?: string;
+  readonly shadow?: string;
+  /** Added to those of the call. */
+  readonly headers?: Readonly<Record<string, unknown>>;
 }
 
 /** What a running task sees: the first argument of a function registered with `bind: true`. */
@@ -87,8 +105,8 @@ export interface TaskContext<T extends object = object> {
   until<T>(promise: PromiseLike<T>): Promise<T>;
   /** Lines carry the task's name and id. */
   readonly log: Logger;
-  /** Stores a state of one's own, such as `PROGRESS`. Resolves when it is kept. */
-  updateState(state: string, meta?: unknown): Promise<void>;
+  /** Stores a state of one's own, such as `PROGRESS`; with `taskId` that of another task. Resolves when it is kept. */
+  updateState(state: string, meta?: unknown, options?: { readonly taskId?: string }): Promise<void>;
   /**
    * Sends an event of one's own to monitors, whether the worker sends task events or not. `type`
    * should begin with `task-`. Resolves when the broker has it.
@@ -99,7 +117,12 @@ export interface TaskContext<T extends object = object> {
    * so that the compiler knows the code ends there. When no retries are left it throws
    * `cause`, or `MaxRetriesExceededError`.
    */
-  retry(options?: RetryOptions): never;
+  retry(options?: RetryOptions & { readonly throw?: true }): never;
+  /**
+   * With `throw: false` the next try is sent at once and this one goes on: resolves to the `Retry` once
+   * the broker has it. Rejects with what the other form would make of the task when no retries are left.
+   */
+  retry(options: RetryOptions & { readonly throw: false }): Promise<Retry>;
   /**
    * Ends the task and puts a signature in its place: what it comes to is the result of this call,
    * its callbacks, the rest of its chain and its place in a group go on from there. Write

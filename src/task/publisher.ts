@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Broker, Publication, Queue } from "../broker/broker.ts";
 import { BrokerConnectionError, OperationalError } from "../errors.ts";
+import type { ErrorClass } from "./task.ts";
 
 /** How often and how fast a publish is tried again after a lost connection (inventory C10); seconds. */
 export interface PublishPolicy {
@@ -10,6 +11,10 @@ export interface PublishPolicy {
   readonly intervalStart: number;
   readonly intervalStep: number;
   readonly intervalMax: number;
+  /** Further errors to try again after: those of the connection always are. */
+  readonly retryErrors?: readonly ErrorClass[];
+  /** Ends the tries, with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Seconds to wait before try number `attempt` (from 1), or null when no more are to be made. */
@@ -38,6 +43,7 @@ export class Publisher {
   /** One message, or many in one go; `queues` are declared first, once per connection. */
   async publish(publications: readonly Publication[], queues: readonly Queue[], policy: PublishPolicy): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
+      policy.signal?.throwIfAborted();
       try {
         const broker = await this.#open();
         for (const queue of queues) await broker.declare(queue);
@@ -46,10 +52,13 @@ export class Publisher {
         else await broker.publishMany(publications);
         return;
       } catch (error) {
-        if (!(error instanceof BrokerConnectionError)) throw error;
+        const isWanted = policy.retryErrors?.some((one) => error instanceof one) ?? false;
+        if (!(error instanceof BrokerConnectionError) && !isWanted) throw error;
         const delay = publishDelay(attempt, policy);
-        if (delay === null) throw unpublished(attempt, error);
-        await sleep(delay * 1000);
+        if (delay === null) throw error instanceof BrokerConnectionError ? unpublished(attempt, error) : error;
+        await sleep(delay * 1000, undefined, policy).catch((stopped: unknown) => {
+          throw policy.signal?.aborted ? policy.signal.reason : stopped;
+        });
       }
     }
   }

@@ -13,6 +13,7 @@ export interface RoutedTask {
   readonly options: {
     readonly queue?: string | null;
     readonly exchange?: string | null;
+    readonly exchangeType?: string | null;
     readonly routingKey?: string | null;
     readonly priority?: number | null;
   };
@@ -75,9 +76,10 @@ const answered: ReadonlySet<string> = new Set(["queue", "exchange", "exchange_ty
 
 /** A task's own word on routing, under wire names. */
 function addTaskOptions(target: Record<string, unknown>, task: RoutedTask): void {
-  const { queue, exchange, routingKey, priority } = task.options;
+  const { queue, exchange, exchangeType, routingKey, priority } = task.options;
   if (queue) target.queue = queue;
   if (exchange) target.exchange = exchange;
+  if (exchangeType) target.exchange_type = exchangeType;
   if (routingKey) target.routing_key = routingKey;
   if (priority !== null && priority !== undefined) target.priority = priority;
 }

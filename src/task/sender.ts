@@ -17,7 +17,7 @@ import type { Publisher, PublishPolicy } from "./publisher.ts";
 import type { TaskRegistry } from "./registry.ts";
 import type { Router } from "./router.ts";
 import type { Signals } from "./signals.ts";
-import type { Task } from "./task.ts";
+import type { ErrorClass, Task } from "./task.ts";
 import { type PublishSpan, tracing } from "./tracing.ts";
 
 /** A message made of a call, with all it needs to leave. */
@@ -100,6 +100,7 @@ const knownOptions = new Set([
   "confirm_timeout",
   "timeout",
   "stamps",
+  "signal",
 ]);
 
 /** Messages that are ready to leave, with the queues they need. */
@@ -298,7 +299,8 @@ export class Sender implements CallSender {
       properties: {
         correlation_id: text(options.correlation_id) ?? id,
         reply_to: text(options.reply_to) ?? this.#parts.replyTo(),
-        delivery_mode: deliveryMode.parse(options.delivery_mode) ?? settings.taskDefaultDeliveryMode,
+        delivery_mode:
+          deliveryMode.parse(options.delivery_mode) ?? task?.options.deliveryMode ?? settings.taskDefaultDeliveryMode,
         priority,
         ...expirationOf(options, expires, now),
         ...extraProperties(options, stamped),
@@ -373,6 +375,8 @@ function policyOf(settings: Settings, options: Readonly<Record<string, unknown>>
     intervalStart: pick("interval_start", "intervalStart", 0),
     intervalStep: pick("interval_step", "intervalStep", 0.2),
     intervalMax: pick("interval_max", "intervalMax", 0.2),
+    ...(Array.isArray(given.retryErrors) ? { retryErrors: given.retryErrors as readonly ErrorClass[] } : {}),
+    ...(options.signal instanceof AbortSignal ? { signal: options.signal } : {}),
   };
 }
 

@@ -31,15 +31,24 @@ export interface SignalMap {
     readonly result: unknown;
   };
   taskSuccess: { readonly task: string; readonly request: TaskRequest; readonly result: unknown };
+  /** Also in the worker's main process, for a task whose child died or was killed at its hard time limit. */
   taskFailure: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
   taskRetry: { readonly task: string; readonly request: TaskRequest; readonly reason: unknown };
+  /** Something around a task went wrong, a handler for example: not an error of the task itself. */
+  taskInternalError: { readonly task: string; readonly request: TaskRequest; readonly error: unknown };
   /** An app is about to import its modules of tasks. */
   importModules: Readonly<Record<string, never>>;
   /** Once, when an app is complete: its settings are known … */
   afterConfigure: Readonly<Record<string, never>>;
   /** … and its tasks. */
   afterFinalize: Readonly<Record<string, never>>;
-  taskReceived: { readonly task: string; readonly id: string };
+  /** In the worker's main process, which never opens the arguments: `headers` show them as text. */
+  taskReceived: {
+    readonly task: string;
+    readonly id: string;
+    readonly queue: string;
+    readonly headers: TaskHeaders;
+  };
   /** `signum` is that of the signal a running task was stopped with; null for one that never ran. */
   taskRevoked: {
     readonly task: string;
@@ -47,9 +56,12 @@ export interface SignalMap {
     readonly terminated: boolean;
     readonly signum: number | null;
     readonly expired: boolean;
+    readonly headers: TaskHeaders;
   };
-  taskUnknown: { readonly task: string; readonly id: string };
-  taskRejected: { readonly id: string | null; readonly reason: string };
+  /** No such task is registered here. */
+  taskUnknown: { readonly task: string; readonly id: string; readonly queue: string; readonly headers: TaskHeaders };
+  /** A message that is no task message, or cannot be read. `id` where it has one. */
+  taskRejected: { readonly id: string | null; readonly queue: string; readonly reason: string };
   /** First of all: options may still be read, and settings of this node changed (`conf.update`). */
   celerydInit: {
     readonly hostname: string;
@@ -72,6 +84,8 @@ export interface SignalMap {
   afterSetupTaskLogger: LoggingDetails & { readonly logger: Logger };
   workerInit: { readonly hostname: string };
   workerReady: { readonly hostname: string };
+  /** The worker told monitors that it is alive. */
+  heartbeatSent: { readonly hostname: string };
   /** `sig` is the signal that asked for it, or null. Sent for each step down. */
   workerShuttingDown: {
     readonly hostname: string;
@@ -80,6 +94,8 @@ export interface SignalMap {
     readonly exitCode: number;
   };
   workerShutdown: { readonly hostname: string };
+  /** The command line was read: `options` are those of `tq` itself, `-A`, `--broker` and so on. */
+  userPreloadOptions: { readonly options: Readonly<Record<string, unknown>> };
   /** Beat is set up and about to look at its schedule for the first time. */
   beatInit: { readonly schedule: string };
   /** The same for a beat inside a worker (`-B`). */
@@ -108,21 +124,34 @@ export interface LoggingDetails {
 
 type Listener<K extends keyof SignalMap> = (details: SignalMap[K]) => void | Promise<void>;
 
+export interface ConnectOptions {
+  /** Only what this task, by its name, or this worker, by its node name, tells of. Default: all. */
+  readonly sender?: string;
+  /** A listener connected again under the same name takes the place of the one before. */
+  readonly dispatchUid?: string;
+}
+
 /** Listeners by signal. A listener that throws is reported and disturbs nobody else. */
 export class Signals {
-  readonly #listeners = new Map<keyof SignalMap, Set<Listener<never>>>();
+  readonly #listeners = new Map<keyof SignalMap, Map<unknown, Connected>>();
   readonly #report: (signal: string, error: unknown) => void;
 
   constructor(report: (signal: string, error: unknown) => void = reportAsWarning) {
     this.#report = report;
   }
 
-  /** Returns the function that takes the listener off again. */
-  connect<K extends keyof SignalMap>(signal: K, listener: Listener<K>): () => void {
-    const listeners = this.#listeners.get(signal) ?? new Set();
+  /** Returns the function that takes the listener off again, as `disconnect` does. */
+  connect<K extends keyof SignalMap>(signal: K, listener: Listener<K>, options: ConnectOptions = {}): () => void {
+    const listeners = this.#listeners.get(signal) ?? new Map<unknown, Connected>();
     this.#listeners.set(signal, listeners);
-    listeners.add(listener as Listener<never>);
-    return () => listeners.delete(listener as Listener<never>);
+    const key = options.dispatchUid ?? listener;
+    listeners.set(key, { listener: listener as Listener<never>, sender: options.sender ?? null });
+    return () => listeners.delete(key);
+  }
+
+  /** Takes off a listener, by itself or its `dispatchUid`; false when there is none. */
+  disconnect<K extends keyof SignalMap>(signal: K, listener: Listener<K> | string): boolean {
+    return this.#listeners.get(signal)?.delete(listener) ?? false;
   }
 
   has(signal: keyof SignalMap): boolean {
@@ -131,7 +160,8 @@ export class Signals {
 
   /** Calls every listener in order and waits for each. */
   async send<K extends keyof SignalMap>(signal: K, details: SignalMap[K]): Promise<void> {
-    for (const listener of this.#listeners.get(signal) ?? []) {
+    for (const { listener, sender } of this.#listeners.get(signal)?.values() ?? []) {
+      if (sender !== null && sender !== senderOf(details)) continue;
       try {
         await (listener as Listener<K>)(details);
       } catch (error) {
@@ -139,6 +169,17 @@ export class Signals {
       }
     }
   }
+}
+
+interface Connected {
+  readonly listener: Listener<never>;
+  readonly sender: string | null;
+}
+
+/** Whom a signal is about: a task, or else a worker. */
+function senderOf(details: object): unknown {
+  const { task, hostname } = details as { readonly task?: unknown; readonly hostname?: unknown };
+  return task ?? hostname;
 }
 
 function reportAsWarning(signal: string, error: unknown): void {

@@ -23,7 +23,10 @@ export interface TaskOptions extends AckPolicy {
   readonly bind: boolean;
   readonly queue: string | null;
   readonly exchange: string | null;
+  readonly exchangeType: "direct" | "topic" | "fanout" | null;
   readonly routingKey: string | null;
+  /** 1: its messages are kept in the broker's memory; 2: written to disk; null: `taskDefaultDeliveryMode`. */
+  readonly deliveryMode: 1 | 2 | null;
   readonly priority: number | null;
   readonly serializer: string;
   readonly compression: string | null;

@@ -116,6 +116,8 @@ export function assemble(
     resultSerializer: settings.resultSerializer,
     results,
     followUp,
+    signals: app.signals,
+    hostname,
     logger,
   });
   const onSettleError = (error: unknown): void => {
@@ -135,7 +137,12 @@ export function assemble(
   const events = allWatchers([new TaskEvents(dispatcher), ...(metrics === null ? [] : [metrics.tasks])]);
   const heartbeat = options.withoutHeartbeat
     ? null
-    : new Heartbeat({ dispatcher, state, interval: options.heartbeatInterval ?? 2 });
+    : new Heartbeat({
+        dispatcher,
+        state,
+        interval: options.heartbeatInterval ?? 2,
+        onSent: () => void app.signals.send("heartbeatSent", { hostname }),
+      });
   const prefetch = (): PrefetchInput => ({
     // Autoscaled, as many as the largest pool has: it grows by what it sees waiting.
     slots: autoscaler ? autoscaler.max * slotsOf(pool, options) : pool.size,

@@ -10,6 +10,7 @@ import { createCustomPool } from "../pool/custom.ts";
 import type { Pool } from "../pool/pool.ts";
 import { ProcessMaker } from "../pool/prefork/prefork.ts";
 import { SoloPool } from "../pool/solo.ts";
+import { expandNodename } from "../protocol/nodename.ts";
 import type { WorkerOptions } from "./options.ts";
 
 /** Jobs a child may have in hand with `-O fast`. */
@@ -113,21 +114,27 @@ function crewOptions({ app, options, hostname, concurrency, logger, onFatal }: P
 
 function birthOf({ app, options, hostname }: PoolRequest, kind: string) {
   const { appSpec, include = [], cwd = process.cwd(), overrides = {}, loglevel = "WARNING" } = options;
+  const logfile = logfileOf(options, hostname);
   if (!appSpec) {
     throw new ImproperlyConfigured(
       `the ${kind} pool needs to know where its children find the app: give \`appSpec\` (-A), or use the solo or the async pool`,
     );
   }
-  return { hostname, appSpec, cwd, include, loglevel, redirect: redirectLevel(app), overrides };
+  return { hostname, appSpec, cwd, include, loglevel, logfile, redirect: redirectLevel(app), overrides };
 }
 
 /** An executor for this process, whose tasks' output is captured until the pool ends. */
-function inPlace({ app, logger }: PoolRequest): readonly [executor: Executor, onEnd: () => void] {
+function inPlace({ app, options, hostname, logger }: PoolRequest): readonly [executor: Executor, onEnd: () => void] {
   const level = redirectLevel(app);
-  if (level === null) return [app.executor({ logger, handsOver: true }), () => undefined];
+  const logPlace = { file: logfileOf(options, hostname), level: options.loglevel ?? "WARNING" };
+  const parts = { logger, logPlace, handsOver: true };
+  if (level === null) return [app.executor(parts), () => undefined];
   const captured = captureOutput({ level });
-  return [app.executor({ logger, handsOver: true, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
+  return [app.executor({ ...parts, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
 }
+
+const logfileOf = ({ logfile }: WorkerOptions, hostname: string): string | null =>
+  logfile ? expandNodename(logfile, { nodename: hostname, pid: process.pid }) : null;
 
 function redirectLevel(app: Tq): LogLevel | null {
   const { workerRedirectStdouts, workerRedirectStdoutsLevel } = app.conf.settings;

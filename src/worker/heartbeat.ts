@@ -10,6 +10,8 @@ export interface HeartbeatParts {
   readonly state: WorkerState;
   /** Seconds between two heartbeats; default 2. */
   readonly interval?: number;
+  /** One was sent. */
+  readonly onSent?: () => void;
 }
 
 /** Tells monitors and neighbours that this node is there, alive, and gone (protocol 12.3, inventory G78). */
@@ -45,7 +47,9 @@ export class Heartbeat implements Service {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       await sleep(this.#interval * 1000, undefined, { signal }).catch(() => undefined);
-      if (!signal.aborted) this.#send("worker-heartbeat");
+      if (signal.aborted) return;
+      this.#send("worker-heartbeat");
+      this.#parts.onSent?.();
     }
   }
 

@@ -90,7 +90,8 @@ export class Intake {
     logger.info("Task %s[%s] received", request.name, request.id);
     if (revocation.stops(request)) return;
     this.#parts.events.received(request);
-    if (signals.has("taskReceived")) void signals.send("taskReceived", { task: headers.task, id: headers.id });
+    if (signals.has("taskReceived"))
+      void signals.send("taskReceived", { task: headers.task, id: headers.id, queue: delivery.queue, headers });
     const wait = eta === null ? 0 : eta.getTime() - Date.now();
     if (wait <= 0) return this.#parts.reserve(request);
     const due = eta as Date;
@@ -135,7 +136,8 @@ export class Intake {
       pythonRepr(headers, { maxLength: 1_000 }),
       { queue: delivery.queue, ...delivery.address },
     );
-    if (signals.has("taskUnknown")) void signals.send("taskUnknown", { task: headers.task, id: headers.id });
+    if (signals.has("taskUnknown"))
+      void signals.send("taskUnknown", { task: headers.task, id: headers.id, queue: delivery.queue, headers });
     this.#parts.events.unknown(headers.id, headers.task);
     this.#bury(delivery, interrupted.notRegistered(message), `NotRegistered: '${legible(headers.task)}'`, settlement);
   }
@@ -176,7 +178,7 @@ export class Intake {
       delivery.queue,
       legible(id || "unknown"),
     );
-    if (signals.has("taskRejected")) void signals.send("taskRejected", { id, reason });
+    if (signals.has("taskRejected")) void signals.send("taskRejected", { id, queue: delivery.queue, reason });
     this.#bury(delivery, interrupted.refused(delivery.message, reason), reason);
   }
 

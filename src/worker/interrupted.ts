@@ -7,14 +7,17 @@ import {
   TimeLimitExceeded,
   WorkerLostError,
 } from "../errors.ts";
+import { blankRequest } from "../execution/blank-request.ts";
 import type { Ended, FollowUp } from "../execution/follow-up.ts";
 import type { Interrupted as InterruptedOutcome } from "../execution/outcome.ts";
 import type { Logger } from "../log.ts";
+import { callersHeaders } from "../protocol/callers-headers.ts";
 import { encodeError, type WireError } from "../protocol/exception.ts";
 import type { Message } from "../protocol/message.ts";
 import { NO_EMBED, readTaskBody, type TaskBody, type TaskMessage } from "../protocol/task-message.ts";
 import { createTaskMeta, type TaskMeta } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
+import type { Signals } from "../task/signals.ts";
 import type { Task, TaskOptions } from "../task/task.ts";
 import { formatIso } from "../util/iso8601.ts";
 import type { ResultKeeper } from "./result-keeper.ts";
@@ -24,6 +27,8 @@ export interface InterruptedParts {
   readonly resultSerializer: string;
   readonly results: ResultKeeper;
   readonly followUp: FollowUp;
+  readonly signals: Signals;
+  readonly hostname: string;
   readonly logger: Logger;
 }
 
@@ -74,7 +79,36 @@ export class Interrupted {
     if (keepsErrors(message, task.options)) await this.#store(message, "FAILURE", error);
     // What kills children that open it is not opened here.
     if (outcome.kind === "lost" && !outcome.accepted && outcome.deaths !== undefined) return;
-    await this.#parts.followUp.failed(await this.#open(message), error, null);
+    const opened = await this.#open(message);
+    await this.#parts.followUp.failed(opened, error, null);
+    await this.#tell(opened, task, Interrupted.error(outcome));
+  }
+
+  /** The child that could have told of the failure is gone. */
+  async #tell({ message, body: [args, kwargs] }: Ended, task: Task, error: Error): Promise<void> {
+    const { signals, hostname } = this.#parts;
+    if (!signals.has("taskFailure")) return;
+    const { headers } = message;
+    const request = blankRequest({
+      id: headers.id,
+      task: headers.task,
+      args,
+      kwargs,
+      retries: headers.retries,
+      calledDirectly: false,
+      hostname,
+      origin: headers.origin,
+      rootId: headers.root_id,
+      parentId: headers.parent_id,
+      group: headers.group,
+      groupIndex: headers.group_index,
+      shadow: headers.shadow,
+      timelimit: headers.timelimit,
+      argsrepr: headers.argsrepr,
+      kwargsrepr: headers.kwargsrepr,
+      headers: callersHeaders(headers),
+    });
+    await signals.send("taskFailure", { task: task.name, request, error });
   }
 
   /** A task that never ran because it was revoked or had expired. */

@@ -159,6 +159,7 @@ export class Revocation {
     const { signals, events } = this.#parts;
     events.revoked(request, how);
     if (!signals.has("taskRevoked")) return;
-    void signals.send("taskRevoked", { task: request.name, id: request.id, ...how });
+    const { headers } = request.message;
+    void signals.send("taskRevoked", { task: headers.task, id: request.id, ...how, headers });
   }
 }

@@ -5,5 +5,8 @@ import type { TaskOptions } from "../../src/task/task.ts";
 
 /** A task's name and complete options, without an app around it. */
 export function taskWith(definition: TaskDefinition): { readonly name: string; readonly options: TaskOptions } {
-  return { name: "proj.task", options: completeOptions("proj.task", definition, false, defaultSettings) };
+  return {
+    name: "proj.task",
+    options: completeOptions("proj.task", definition, { bind: false, typing: true }, defaultSettings),
+  };
 }

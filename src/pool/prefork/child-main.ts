@@ -63,7 +63,7 @@ class ChildMain {
   }
 
   async #load(): Promise<void> {
-    const { appSpec, cwd, include, overrides, hostname, loglevel, redirect, slots } = this.#birth;
+    const { appSpec, cwd, include, overrides, hostname, loglevel, logfile, redirect, slots } = this.#birth;
     const logger = relayedLogger(loglevel, (level, message, fields) => {
       this.#send({ kind: "log", level, message, fields });
       this.#flush(); // with the parent when the call returns: nothing is lost with this process
@@ -74,7 +74,12 @@ class ChildMain {
     app.logger = logger;
     await app.loadModules(include);
     this.#app = app;
-    const executor = app.executor({ logger, handsOver: true, ...(captured ? { onRunEnd: captured.flush } : {}) });
+    const executor = app.executor({
+      logger,
+      logPlace: { file: logfile, level: loglevel },
+      handsOver: true,
+      ...(captured ? { onRunEnd: captured.flush } : {}),
+    });
     await app.signals.send("workerProcessInit", { hostname });
     this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
   }

@@ -44,6 +44,8 @@ export interface ChildBirth {
   readonly cwd: string;
   readonly include: readonly string[];
   readonly loglevel: string;
+  /** File the worker logs to; null for standard error. */
+  readonly logfile: string | null;
   /** Level at which what tasks print is logged; null leaves it to the standard streams. */
   readonly redirect: LogLevel | null;
   /** Tasks it runs at once. */
