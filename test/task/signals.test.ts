@@ -65,11 +65,11 @@ describe("a real worker, a beat and a client", () => {
         body: "",
       };
       await broker.publish(message, { exchange: "", routingKey: "celery" });
+      await expect((await dies.delay()).get({ timeout: 20 })).rejects.toThrow("exited prematurely");
       await (await add.delay(1, 2)).get({ timeout: 20 });
       await (await retries.delay()).get({ timeout: 20 });
       await (await careless.delay()).get({ timeout: 20 });
       await expect((await fails.delay()).get({ timeout: 20 })).rejects.toThrow("no");
-      await expect((await dies.delay()).get({ timeout: 20 })).rejects.toThrow("exited prematurely");
       await expect(revoked.get({ timeout: 20 })).rejects.toThrow("expired");
       await expect(unknown.get({ timeout: 20 })).rejects.toThrow("signalled.nowhere");
       await until(() => told().some(({ name }) => name === "beatInit"), { message: "beat to begin" });

@@ -66,6 +66,7 @@ describe("a worker that is told to revoke", () => {
       terminated: false,
       signum: null,
       expired: false,
+      headers: expect.objectContaining({ id, task: "acts.slow" }),
     });
     expect(worker.log()).toContain(`Tasks flagged as revoked: ${id}`);
     await until(() => worker.log().includes(`Discarding revoked task: acts.slow[${id}]`));
