@@ -268,6 +268,7 @@ export function assemble(
   const control = createControl({
     broker,
     options,
+    onNeighbour: (node) => gossip?.meet(node),
     panel: {
       app,
       broker,

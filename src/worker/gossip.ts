@@ -27,6 +27,9 @@ export interface GossipParts {
 /** Milliseconds an acknowledgement waits for a second candidate. */
 const lonelyMs = 1_000;
 
+/** Milliseconds until an election is decided without those who do not answer: they are dead, or do not listen. */
+const overdueMs = 5_000;
+
 /**
  * Listens to the other nodes: keeps the clock with theirs, knows who is there, tells in the log
  * who came, left and fell silent, and settles elections (protocol 11.3, inventory G80). Over the
@@ -44,6 +47,10 @@ export class Gossip implements Service, ConnectionUser {
   #looking: Promise<void> | undefined;
   /** Acknowledgements of elections in which only one stands so far. */
   readonly #held = new Map<string, NodeJS.Timeout>();
+  /** Elections that must come to an end, whoever answers. */
+  readonly #deadlines = new Set<NodeJS.Timeout>();
+  /** Nodes that have answered at the start, and of which no event has come yet. */
+  readonly #met = new Set<string>();
 
   constructor(parts: GossipParts) {
     this.#parts = parts;
@@ -95,16 +102,28 @@ export class Gossip implements Service, ConnectionUser {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    for (const timer of this.#held.values()) clearTimeout(timer);
+    for (const timer of [...this.#held.values(), ...this.#deadlines]) clearTimeout(timer);
     this.#held.clear();
+    this.#deadlines.clear();
     await this.#looking;
     await this.#close();
+  }
+
+  /** A neighbour has answered: it counts in elections before its first heartbeat has come. */
+  meet(hostname: string): void {
+    if (hostname !== this.#parts.hostname && !this.state.workers.has(hostname)) this.#met.add(hostname);
   }
 
   /** Stands for an election: what the control command of that name does. */
   election(id: string, topic: string, action: unknown): void {
     this.#elections.open(id);
     this.#parts.dispatcher.send("worker-elect", { id, topic, action, cver: 1 });
+    const deadline = setTimeout(() => {
+      this.#deadlines.delete(deadline);
+      // What has arrived while this process was kept from its work is read first.
+      setImmediate(() => this.#overdue(id));
+    }, overdueMs).unref();
+    this.#deadlines.add(deadline);
   }
 
   #heard(event: ReceivedEvent): void {
@@ -116,21 +135,37 @@ export class Gossip implements Service, ConnectionUser {
       if (id === null) logger.error("election request missing field: %j", event);
       else this.#acknowledge(id);
     } else if (event.type === "worker-elect-ack") {
-      // The others, as Celery counts: whoever counted otherwise would decide at another moment, and for another.
-      const elected = this.#elections.acknowledged(event, this.state.aliveWorkers().length);
-      if (elected !== null) this.#decided(elected.id, elected.winner);
-    } else if (event.hostname !== hostname) this.state.event(event);
+      this.#elections.acknowledged(event);
+    } else if (event.hostname !== hostname) {
+      this.#met.delete(event.hostname);
+      this.state.event(event);
+    }
+    for (const { id, winner } of this.#elections.settled(this.#electorate())) this.#decided(id, winner);
+  }
+
+  /** Who has to answer: all that are known, also those whose heartbeat is late. */
+  *#electorate(): Iterable<string> {
+    yield this.#parts.hostname;
+    yield* this.state.workers.keys();
+    yield* this.#met;
+  }
+
+  #overdue(id: string): void {
+    const elected = this.#elections.overdue(id);
+    if (elected === null) return;
+    for (const node of this.#met) if (!elected.heard.has(node)) this.#met.delete(node);
+    this.#decided(id, elected.winner);
   }
 
   /**
-   * One acknowledgement for each candidate, as Celery sends them; but not before a second one stands.
-   * A Python worker decides by acknowledgements alone, and with a single candidate it dies of it
-   * (kombu `clocks.py#sort_heap` looks at the second without asking whether there is one).
+   * One acknowledgement for each candidate, as Celery sends them; but not before a second one stands,
+   * or a second has passed. A Python worker decides by acknowledgements alone, and with a single candidate
+   * it dies of it (kombu `clocks.py#sort_heap` looks at the second without asking whether there is one).
    */
   #acknowledge(id: string): void {
     const send = (): void => this.#parts.dispatcher.send("worker-elect-ack", { id });
     const held = this.#held.get(id);
-    if (held === undefined && this.#elections.standing(id) < 2 && this.state.aliveWorkers().length > 0) {
+    if (held === undefined && this.#elections.standing(id) < 2) {
       const later = (): void => {
         this.#held.delete(id);
         send();

@@ -13,6 +13,8 @@ export interface MingleParts {
   readonly clock: LamportClock;
   readonly revokes: Revokes;
   readonly logger: Logger;
+  /** Told of each neighbour that answers. */
+  readonly onNeighbour: (node: string) => void;
 }
 
 /** Seconds neighbours have to answer, as in Celery. */
@@ -44,12 +46,15 @@ export class Mingle implements Service {
   }
 
   async #ask(): Promise<void> {
-    const { broker, mailbox, hostname, revokes, logger } = this.#parts;
+    const { broker, mailbox, hostname, revokes, logger, onNeighbour } = this.#parts;
     let neighbours = 0;
     const onReply = ({ node, value }: NodeReply): void => {
       // A node of our own name does not count: it is us.
       if (node === hostname) return;
-      if (typeof value === "object" && value !== null && !("error" in value)) neighbours += 1;
+      if (typeof value === "object" && value !== null && !("error" in value)) {
+        neighbours += 1;
+        onNeighbour(node);
+      }
       this.#sync(node, value);
     };
     const hello = {

@@ -23,10 +23,13 @@ export function createControl({
   panel,
   broker,
   options,
+  onNeighbour,
 }: {
   readonly panel: Panel;
   readonly broker: Broker;
   readonly options: WorkerOptions;
+  /** Told of each neighbour that answers at the start. */
+  readonly onNeighbour: (node: string) => void;
 }): Control {
   const { app, hostname, logger, revokes, accept } = panel;
   const { settings } = app.conf;
@@ -44,6 +47,6 @@ export function createControl({
     logger,
   });
   const mailbox = new Mailbox({ addresses, node: hostname, serializer, accept });
-  const mingle = new Mingle({ broker, mailbox, hostname, clock: app.clock, revokes, logger });
+  const mingle = new Mingle({ broker, mailbox, hostname, clock: app.clock, revokes, logger, onNeighbour });
   return { users: [control], services: options.withoutMingle ? [control] : [control, mingle] };
 }
