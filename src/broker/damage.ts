@@ -1,5 +1,5 @@
 /** Bytes that a base64 text of this length stands for, or up to two more. */
-export function bytesOfBase64(text: string): number {
+export function bytesOfBase64(text: { readonly length: number }): number {
   return Math.ceil((text.length * 3) / 4);
 }
 

@@ -1,4 +1,5 @@
 import type { Message, MessageProperties } from "./message.ts";
+import { MessageOfBytes } from "./message-of-bytes.ts";
 import { parseWireJson, writeWireJson } from "./wire-json.ts";
 
 /**
@@ -57,6 +58,38 @@ export function decodeEnvelope(text: string): DecodedEnvelope {
     return damaged(`the envelope is ${(error as Error).message}`);
   }
   return isRecord(document) ? readEnvelope(document) : damaged("the envelope is not a JSON object");
+}
+
+/** Bytes from which an envelope's body is not made text. */
+const largeEnvelope = 8192;
+
+/** The same for the bytes of an envelope: the body of a large one stays the bytes it is. */
+export function decodeEnvelopeBytes(bytes: Buffer): DecodedEnvelope {
+  const body = bytes.length >= largeEnvelope ? bodyIn(bytes) : undefined;
+  if (body === undefined) return decodeEnvelope(bytes.toString());
+  const { start, end } = body;
+  let document: unknown;
+  try {
+    // A number in its place shows whether a second body stands behind it, which would be the one that counts.
+    document = parseWireJson(`{"body": 0${bytes.toString("utf8", end + 1)}`);
+  } catch {
+    return decodeEnvelope(bytes.toString());
+  }
+  if (!isRecord(document) || document.body !== 0) return decodeEnvelope(bytes.toString());
+  const { properties } = document;
+  if (!isRecord(properties) || properties.body_encoding !== "base64") return decodeEnvelope(bytes.toString());
+  const envelope = readEnvelope({ ...document, body: "" });
+  return { ...envelope, message: new MessageOfBytes(envelope.message, bytes.subarray(start, end)) };
+}
+
+/** Where the body lies in an envelope as kombu and tq write it: first, and in need of no unescaping. */
+function bodyIn(bytes: Buffer): { readonly start: number; readonly end: number } | undefined {
+  const start = /^\{"body":\s?"/.exec(bytes.toString("latin1", 0, 12))?.[0].length;
+  if (start === undefined) return undefined;
+  const end = bytes.indexOf('"', start);
+  if (end < 0) return undefined;
+  const body = bytes.subarray(start, end);
+  return body.includes("\\") || body.includes("\n") ? undefined : { start, end };
 }
 
 /** The same for a document parsed already, such as the first element of a value of `unacked`. */

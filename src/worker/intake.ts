@@ -2,6 +2,7 @@ import type { Delivery } from "../broker/broker.ts";
 import { DecodeError, InvalidTaskError, MessageTooLarge } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Message } from "../protocol/message.ts";
+import { withHeaders } from "../protocol/message-of-bytes.ts";
 import { readTaskHeaders, type TaskMessage } from "../protocol/task-message.ts";
 import { bodyFromV1, headersFromV1, isV1Body } from "../protocol/task-message-v1.ts";
 import { decodeBody, encodeBody } from "../serialization/registry.ts";
@@ -57,7 +58,7 @@ export class Intake {
       if (delivery.damage !== null) return this.#refuse(delivery, delivery.damage);
       const { headers } = delivery.message;
       if (headers.task === undefined || headers.task === null) return this.#takeOld(delivery);
-      this.#admit(delivery, { ...delivery.message, headers: readTaskHeaders(delivery.message) });
+      this.#admit(delivery, withHeaders(delivery.message, readTaskHeaders(delivery.message)));
     } catch (error) {
       this.#refuse(delivery, `Received invalid task message: ${textOf(error)}`);
     }

@@ -10,6 +10,7 @@ import {
   type ToChild,
   ToChildReader,
 } from "../../src/pool/prefork/ipc.ts";
+import { MessageOfBytes } from "../../src/protocol/message-of-bytes.ts";
 import { createTaskHeaders } from "../../src/protocol/task-message.ts";
 
 const job = (headers: Record<string, unknown> = {}, body = "W10="): Job => ({
@@ -28,6 +29,9 @@ const job = (headers: Record<string, unknown> = {}, body = "W10="): Job => ({
   softTimeLimit: null,
 });
 
+const ofBytes = (body: string) =>
+  new MessageOfBytes(job().message, Buffer.from(body)) as unknown as ReturnType<typeof job>["message"];
+
 const record = (body: string) => ({
   taskId: "id-1",
   state: "SUCCESS",
@@ -39,9 +43,17 @@ const record = (body: string) => ({
   correlationId: null,
 });
 
+/** A message as it comes out at the other end. */
+const plain = (frame: ToChild): ToChild =>
+  frame.kind === "run" ? { ...frame, job: { ...frame.job, message: { ...frame.job.message } } } : frame;
+
 /** Sends the frames as bytes cut anywhere, as a socket may. */
-function throughSocket(text: string, cuts: readonly number[], push: (chunk: Buffer) => void): void {
-  const bytes = Buffer.from(text);
+function throughSocket(
+  pieces: readonly (string | Buffer)[],
+  cuts: readonly number[],
+  push: (chunk: Buffer) => void,
+): void {
+  const bytes = Buffer.concat(pieces.map((piece) => Buffer.from(piece as string)));
   const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
   let from = 0;
   for (const to of [...places, bytes.length]) {
@@ -54,6 +66,8 @@ describe("frames between parent and child", () => {
   const toChild: readonly ToChild[] = [
     { kind: "run", seq: 1, job: job() },
     { kind: "run", seq: 2, job: job({ tenant: "ümläut\n", big: 2n ** 70n, __proto__x: 1 }, "") },
+    { kind: "run", seq: 3, job: job({}, "QUJD".repeat(5_000)) },
+    { kind: "run", seq: 4, job: { ...job(), message: ofBytes("QUJD".repeat(2_000)) } },
     { kind: "report" },
     { kind: "exit" },
   ];
@@ -78,14 +92,14 @@ describe("frames between parent and child", () => {
 
   test("arrive as they were, however the bytes were cut", () => {
     fc.assert(
-      fc.property(fc.array(fc.nat(5_000), { maxLength: 12 }), (cuts) => {
+      fc.property(fc.array(fc.nat(40_000), { maxLength: 12 }), (cuts) => {
         const down: ToChild[] = [];
         const reader = new ToChildReader((frame) => down.push(frame));
-        throughSocket(toChild.map(encodeToChild).join(""), cuts, (chunk) => reader.push(chunk));
-        expect(down).toEqual(toChild);
+        throughSocket(toChild.flatMap(encodeToChild), cuts, (chunk) => reader.push(chunk));
+        expect(down).toEqual(toChild.map(plain));
         const up: FromChild[] = [];
         const parent = new FromChildReader((frame) => up.push(frame));
-        throughSocket(fromChild.map(encodeFromChild).join(""), cuts, (chunk) => parent.push(chunk));
+        throughSocket(fromChild.map(encodeFromChild), cuts, (chunk) => parent.push(chunk));
         expect(up).toEqual(fromChild);
       }),
       { numRuns: 200 },
@@ -93,7 +107,7 @@ describe("frames between parent and child", () => {
   });
 
   test("carry a body and a document untouched: neither is escaped", () => {
-    expect(encodeToChild({ kind: "run", seq: 1, job: job({}, "QUJD") })).toMatch(/\nQUJD\n$/);
+    expect(encodeToChild({ kind: "run", seq: 1, job: job({}, "QUJD") }).join("")).toMatch(/\nQUJD\n$/);
     const done = encodeFromChild({
       kind: "done",
       seq: 1,

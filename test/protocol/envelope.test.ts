@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EncodeError } from "../../src/errors.ts";
-import { decodeEnvelope, encodeEnvelope, markRedelivered } from "../../src/protocol/envelope.ts";
+import { decodeEnvelope, decodeEnvelopeBytes, encodeEnvelope, markRedelivered } from "../../src/protocol/envelope.ts";
 import type { Message } from "../../src/protocol/message.ts";
+import { MessageOfBytes, withHeaders } from "../../src/protocol/message-of-bytes.ts";
 
 const message = (fields: Partial<Message> = {}): Message => ({
   headers: { task: "add", id: "1" },
@@ -145,3 +146,35 @@ function exact<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, exact(item as unknown)])) as T;
 }
+
+describe("the bytes of an envelope", () => {
+  const body = Buffer.alloc(30_000, "[[1], {}, {}]").toString("base64");
+  const large = encodeEnvelope(message({ headers: { task: "ädd" }, body }), address, "tag");
+  /** Read as bytes and as text, which must be the same. */
+  const bothWays = (text: string) => {
+    const read = decodeEnvelopeBytes(Buffer.from(text));
+    expect({ ...read, message: { ...read.message } }).toEqual(decodeEnvelope(text));
+    return MessageOfBytes.bytesOf(read.message)?.toString("latin1");
+  };
+
+  test("of a large one are not made text, with other headers neither", () => {
+    expect(bothWays(large)).toBe(body);
+    expect(bothWays(large.replace('{"body": "', '{"body":"'))).toBe(body);
+    const changed = withHeaders(decodeEnvelopeBytes(Buffer.from(large)).message, { task: "other" });
+    expect(MessageOfBytes.bytesOf(changed)?.length).toBe(body.length);
+    expect({ ...changed }).toEqual(message({ headers: { task: "other" }, body }));
+  });
+
+  test.each([
+    ["small", encodeEnvelope(message(), address, "tag")],
+    ["whose body stands elsewhere", large.replace(/"body": "(.*?)", (.*)}$/, '$2, "body": "$1"}').replace("{,", "{")],
+    ["with a second body", `${large.slice(0, -1)}, "body": "W10="}`],
+    ["whose body is escaped", large.replace('"body": "', '"body": "\\/')],
+    ["whose body has a line break, which JSON forbids", large.replace('"body": "', '"body": "\n')],
+    ["whose body is plain text", large.replace(', "body_encoding": "base64"', "")],
+    ["that ends too early", large.slice(0, -1)],
+    ["that ends within the body", large.slice(0, 20_000)],
+  ])("of one %s are read as its text is", (_, text) => {
+    expect(bothWays(text)).toBeUndefined();
+  });
+});

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
-import { type DecodedEnvelope, decodeEnvelope } from "../../protocol/envelope.ts";
+import { type DecodedEnvelope, decodeEnvelope, decodeEnvelopeBytes } from "../../protocol/envelope.ts";
+import { MessageOfBytes } from "../../protocol/message-of-bytes.ts";
 import type { Delivery, Queue, SubscribeOptions, Subscription } from "../broker.ts";
 import { bytesOfBase64, damageOfSize } from "../damage.ts";
 import type { RedisConnection } from "./connection.ts";
@@ -17,8 +18,8 @@ const takeAtOnce = 256;
 /** Which queue comes first after one has given a message (`queue_order_strategy`). */
 export type QueueOrder = "round_robin" | "priority" | "sorted";
 
-/** The answer of the turn script. */
-type Turn = [lease: 0 | 1, more: 0 | 1, ...taken: (string | number)[]];
+/** The answer of the turn script; texts come as bytes. */
+type Turn = [lease: 0 | 1, more: 0 | 1, ...taken: (Buffer | number)[]];
 
 /** What a subscription needs of the connections it lives on. */
 export interface Flow {
@@ -59,7 +60,7 @@ export class RedisSubscription implements Subscription {
   #idle: (() => void)[] = [];
   #closed: Promise<void> | undefined;
   /** Popped for good while nobody may get it: handed over on resume, else put back. */
-  #kept: { readonly queue: string; readonly text: string }[] = [];
+  #kept: { readonly queue: string; readonly bytes: Buffer }[] = [];
 
   constructor(parts: {
     readonly options: SubscribeOptions;
@@ -127,7 +128,7 @@ export class RedisSubscription implements Subscription {
   resume(): void {
     if (this.#state !== "paused") return;
     this.#state = "open";
-    for (const { queue, text } of this.#kept.splice(0)) this.#deliver(queue, text, null);
+    for (const { queue, bytes } of this.#kept.splice(0)) this.#deliver(queue, bytes, null);
     this.wake();
   }
 
@@ -217,6 +218,7 @@ export class RedisSubscription implements Subscription {
         ...queues.map((queue) => JSON.stringify(queue)),
         ...acks.tags,
       ],
+      "bytes",
     );
     const taken = answer.then(
       (turn) => {
@@ -266,9 +268,9 @@ export class RedisSubscription implements Subscription {
     let last = "";
     for (let at = 2; at < turn.length; at += 3) {
       last = queues[(turn[at + 1] as number) - 1] as string;
-      const text = turn[at + 2] as string;
-      if (this.#state === "open") this.#deliver(last, text, this.#noAck ? null : (turn[at] as string));
-      else this.#kept.push({ queue: last, text });
+      const bytes = turn[at + 2] as Buffer;
+      if (this.#state === "open") this.#deliver(last, bytes, this.#noAck ? null : tagOf(turn[at]));
+      else this.#kept.push({ queue: last, bytes });
     }
     if (this.#order === "round_robin") this.#rotate(last);
   }
@@ -280,8 +282,8 @@ export class RedisSubscription implements Subscription {
     this.#turns = [...this.#turns.slice(at), ...this.#turns.slice(0, at)];
   }
 
-  #deliver(queue: string, text: string, tag: string | null): void {
-    const { envelope, size } = readTaken(text);
+  #deliver(queue: string, bytes: Buffer, tag: string | null): void {
+    const { envelope, size } = readTaken(bytes);
     const delivery = new RedisDelivery(this.#ledger, {
       message: envelope.message,
       address: envelope.address,
@@ -309,7 +311,7 @@ export class RedisSubscription implements Subscription {
   #broadcast(queue: string, text: string): void {
     if (this.#state === "ended" || this.#state === "closing" || !this.#queues.has(queue)) return;
     if (this.#noAck) {
-      if (this.#state === "open") this.#deliver(queue, text, null);
+      if (this.#state === "open") this.#deliver(queue, Buffer.from(text), null);
       return;
     }
     // Kept in the queue's own list first: from there it is taken, held and given back like any other.
@@ -325,9 +327,9 @@ export class RedisSubscription implements Subscription {
     const { keys, heldKey } = this.#ledger;
     const taken: { tag: string; list: string }[] = [];
     for (let at = 2; at < turn.length; at += 3) {
-      const { priority } = readTaken(turn[at + 2] as string).envelope.message.properties;
+      const { priority } = readTaken(turn[at + 2] as Buffer).envelope.message.properties;
       const queue = queues[(turn[at + 1] as number) - 1] as string;
-      taken.push({ tag: turn[at] as string, list: listKey(keys, queue, priority) });
+      taken.push({ tag: tagOf(turn[at]), list: listKey(keys, queue, priority) });
     }
     this.#due = true;
     this.#ledger.track(
@@ -358,9 +360,9 @@ export class RedisSubscription implements Subscription {
 
   async #leave(): Promise<void> {
     const { keys } = this.#ledger;
-    for (const { queue, text } of this.#kept.splice(0).reverse()) {
-      const { priority } = decodeEnvelope(text).message.properties;
-      await this.#flow.connection.call("rpush", listKey(keys, queue, priority), text);
+    for (const { queue, bytes } of this.#kept.splice(0).reverse()) {
+      const { priority } = decodeEnvelopeBytes(bytes).message.properties;
+      await this.#flow.connection.call("rpush", listKey(keys, queue, priority), bytes);
     }
     for (const { queue, leave } of this.#queues.values()) {
       await leave();
@@ -370,15 +372,18 @@ export class RedisSubscription implements Subscription {
   }
 }
 
+const tagOf = (bytes: Buffer | number | undefined): string => (bytes as Buffer).toString("latin1");
+
 /**
  * What the turn script gives for a message, and the bytes of its body. Of one above the limit it
  * gives the end alone: in kombu's order what stands there, behind the body, tells whose it is.
  */
-function readTaken(text: string): { readonly envelope: DecodedEnvelope; readonly size: number } {
-  if (!text.startsWith("\0")) {
-    const envelope = decodeEnvelope(text);
-    return { envelope, size: bytesOfBase64(envelope.message.body) };
+function readTaken(bytes: Buffer): { readonly envelope: DecodedEnvelope; readonly size: number } {
+  if (bytes[0] !== 0) {
+    const envelope = decodeEnvelopeBytes(bytes);
+    return { envelope, size: bytesOfBase64(MessageOfBytes.bytesOf(envelope.message) ?? envelope.message.body) };
   }
+  const text = bytes.toString();
   const mark = text.indexOf("\0", 1);
   const behindBody = text.slice(text.indexOf('"', mark) + 1);
   return { envelope: decodeEnvelope(`{"body": ""${behindBody}`), size: Number(text.slice(1, mark)) };

@@ -31,7 +31,8 @@ export class Child implements Member {
   readonly #process: ChildProcess;
   readonly #channel: Duplex;
   readonly #claims: Claims | undefined;
-  #outgoing = "";
+  /** Texts, and the large bodies between them. */
+  #outgoing: (string | Buffer)[] = [];
   #offered: number[] = [];
   #askers: ((report: ProcessReport) => void)[] = [];
 
@@ -89,17 +90,25 @@ export class Child implements Member {
     return residentMemory(this.pid);
   }
 
-  #write(frame: string): void {
-    if (this.#outgoing === "") queueMicrotask(() => this.#flush());
-    this.#outgoing += frame;
+  #write(frame: readonly (string | Buffer)[]): void {
+    const outgoing = this.#outgoing;
+    if (outgoing.length === 0) queueMicrotask(() => this.#flush());
+    for (const piece of frame) {
+      const last = outgoing.at(-1);
+      if (typeof piece === "string" && typeof last === "string") outgoing[outgoing.length - 1] = last + piece;
+      else outgoing.push(piece);
+    }
   }
 
   #flush(): void {
     const outgoing = this.#outgoing;
-    if (outgoing === "") return;
-    this.#outgoing = "";
+    if (outgoing.length === 0) return;
+    this.#outgoing = [];
     if (this.#offered.length > 0) this.#claims?.offer(this.#offered.splice(0));
-    if (this.#channel.writable) this.#channel.write(outgoing);
+    if (!this.#channel.writable) return;
+    if (outgoing.length > 1) this.#channel.cork();
+    for (const piece of outgoing) this.#channel.write(piece);
+    if (outgoing.length > 1) this.#channel.uncork();
   }
 
   #listen(events: MemberEvents, guard: Guard): void {

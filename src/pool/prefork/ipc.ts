@@ -2,6 +2,7 @@ import type { ResultRecord } from "../../backend/record.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed } from "../../execution/outcome.ts";
 import type { LogLevel } from "../../log.ts";
+import { MessageOfBytes } from "../../protocol/message-of-bytes.ts";
 import type { TaskMessage } from "../../protocol/task-message.ts";
 import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
 import type { ProcessReport } from "../../system/process-report.ts";
@@ -72,12 +73,16 @@ const letters = {
   report: "s",
 } as const;
 
-export function encodeToChild(frame: ToChild): string {
-  if (frame.kind === "exit") return `${letters.exit}\n`;
-  if (frame.kind === "report") return `${letters.report}\n`;
-  if (frame.kind === "abandon") return `${letters.abandon}${print([frame.seq, frame.reason])}\n`;
+/** Characters from which a body is written by itself, as bytes: as text it would be copied twice more. */
+const largeBody = 8192;
+
+/** Pieces to be written one after the other. */
+export function encodeToChild(frame: ToChild): readonly (string | Buffer)[] {
+  if (frame.kind === "exit") return [`${letters.exit}\n`];
+  if (frame.kind === "report") return [`${letters.report}\n`];
+  if (frame.kind === "abandon") return [`${letters.abandon}${print([frame.seq, frame.reason])}\n`];
   const { job } = frame;
-  const { headers, properties, contentType, contentEncoding, body } = job.message;
+  const { headers, properties, contentType, contentEncoding } = job.message;
   const head = print([
     frame.seq,
     headers,
@@ -91,7 +96,11 @@ export function encodeToChild(frame: ToChild): string {
     job.timeLimit,
     job.softTimeLimit,
   ]);
-  return `${letters.run}${head}\n${oneLine(body)}\n`;
+  const bytes = MessageOfBytes.bytesOf(job.message);
+  if (bytes !== undefined) return [`${letters.run}${head}\n`, bytes, "\n"];
+  const body = oneLine(job.message.body);
+  if (body.length >= largeBody) return [`${letters.run}${head}\n`, Buffer.from(body, "latin1"), "\n"];
+  return [`${letters.run}${head}\n${body}\n`];
 }
 
 /** Base64 as some clients write it has line breaks, which would end the line here. */
