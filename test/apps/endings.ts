@@ -26,6 +26,8 @@ export const spin = app.task("endings.spin", { acksLate: true }, function spinni
   appendFileSync(file, "end spin\n");
 });
 
+if (process.env.ENDINGS_HANG) app.signals.connect("workerShutdown", () => new Promise(() => undefined));
+
 app.signals.connect("workerShuttingDown", ({ sig, how, exitCode }) => {
   process.stdout.write(`shutting down: ${sig} ${how} ${exitCode}\n`);
 });

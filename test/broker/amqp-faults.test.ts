@@ -388,6 +388,34 @@ describeWith(["amqp", "vhost"], "A subscription to RabbitMQ", () => {
     expect(consumed.lost).toEqual([]);
   });
 
+  test("on classic queues counts prefetch over the channel, as the broker keeps it", async () => {
+    const broker = await brokerOf();
+    const [one, two] = [queueOf("one"), queueOf("two")];
+    for (const queue of [one, two]) {
+      await broker.declare(queue);
+      for (let index = 0; index < 5; index += 1) await send(broker, queue, `m${index}`);
+    }
+    const consumed = await consume(broker, one, { prefetch: 3 });
+    await consumed.subscription.consume(two);
+    await until(() => consumed.deliveries.length === 3);
+    // What the broker has not given away; with a count for each consumer it would be 4.
+    await until(async () => (await broker.size("one")) === 2);
+    expect(await broker.size("two")).toBe(5);
+  });
+
+  test("on a quorum queue that shall not be told apart is refused, as with Celery", async ({ skip }) => {
+    const broker = await connect(owned(await freshVhost()).url, { detectQuorumQueues: false });
+    const quorum = queueOf("quorum", { arguments: { "x-queue-type": "quorum" } });
+    const lost: Error[] = [];
+    const consuming = consume(broker, quorum, { prefetch: 2, onLost: (error) => lost.push(error) });
+    const refusal = await consuming.then(
+      async () => (await until(() => lost[0], { timeout: 1 }).catch(() => undefined)) as Error | undefined,
+      (error: Error) => error,
+    );
+    if (refusal === undefined) skip("this RabbitMQ counts for each consumer in any case");
+    expect(refusal?.message).toMatch(/global qos/i);
+  });
+
   test("on a classic and a quorum queue together holds no more than its prefetch", async () => {
     const broker = await brokerOf();
     const [classic, quorum] = [queueOf("classic"), queueOf("quorum", { arguments: { "x-queue-type": "quorum" } })];

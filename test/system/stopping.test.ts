@@ -172,6 +172,38 @@ describe("stopping", () => {
     expect(lines()).toEqual(["begin one", "end one"]);
   });
 
+  test("Ctrl-C four times: warm, soft, cold, and at once, whatever hangs", async () => {
+    await using scene = await stage(embedded, {
+      env: { ENDINGS_SETTINGS: JSON.stringify({ workerSoftShutdownTimeout: 60 }), ENDINGS_HANG: "1" },
+    });
+    const { worker, send, lines, waiting } = scene;
+    await send("late", "one", 60);
+    await until(() => lines().length === 1);
+    worker.signal("SIGINT");
+    await worker.printed("worker: Warm shutdown (MainProcess)");
+    worker.signal("SIGINT");
+    await worker.printed("Initiating Soft Shutdown, terminating in 60 seconds");
+    worker.signal("SIGINT");
+    await worker.printed("Waiting gracefully for cold shutdown to complete...");
+    await worker.printed("worker: Cold shutdown (MainProcess)");
+    await until(async () => (await waiting()) === 1, { message: "the task to be given back" });
+    expect(worker.running).toBe(true);
+    worker.signal("SIGINT");
+    await worker.printed("worker: Stopping at once");
+    expect(await worker.exited).toEqual({ code: 1, signal: null });
+  });
+
+  test("with workerEnableSoftShutdownOnIdle QUIT waits out its time although nothing runs", async () => {
+    const settings = { workerSoftShutdownTimeout: 1, workerEnableSoftShutdownOnIdle: true };
+    await using scene = await stage(embedded, { env: { ENDINGS_SETTINGS: JSON.stringify(settings) } });
+    const began = performance.now();
+    scene.worker.signal("SIGQUIT");
+    await scene.worker.printed("Initiating Soft Shutdown, terminating in 1 seconds");
+    expect(await scene.worker.exited).toEqual({ code: 0, signal: null });
+    expect(performance.now() - began).toBeGreaterThan(900);
+    expect(scene.worker.output).toContain("worker: Cold shutdown (MainProcess)");
+  });
+
   test("USR1 tells what the worker and each child do, a blocked one too, and neither it nor USR2 ends anybody", async () => {
     await using scene = await stage(embedded, { args: ["-c", "2"] });
     const { worker, send, lines, app, file } = scene;

@@ -49,6 +49,17 @@ describeWith("redis-server", "remote control bears", () => {
   const inspect = () => app.control.inspect({ destination: node, timeout: 10 });
   const alive = async (): Promise<void> => expect(await inspect().ping()).toEqual({ [node]: { ok: "pong" } });
 
+  /** Counts what the worker says of itself every two seconds. */
+  const heartbeats = async () => {
+    const listener = redis.duplicate();
+    let beats = 0;
+    listener.on("pmessage", (_pattern: string, channel: string) => {
+      if (channel.endsWith("worker.heartbeat")) beats += 1;
+    });
+    await listener.psubscribe("/0.celeryev/*");
+    return { count: () => beats, [Symbol.asyncDispose]: async () => listener.disconnect() };
+  };
+
   /** What a client of no good will would send. */
   const send = (body: string | Buffer, contentType = "application/json", headers: Record<string, unknown> = {}) => {
     const message = {
@@ -105,14 +116,18 @@ describeWith("redis-server", "remote control bears", () => {
     await until(async () => (await inspect().active())?.[node]?.length === 0);
   });
 
-  test("a warm stop: it is answered until the last task is done, and nothing is left behind", async () => {
-    const result = await app.sendTask("wt.slow", [3]);
+  test("a warm stop: it is answered and heard of until the last task is done, and nothing is left behind", async () => {
+    await using receiver = await heartbeats();
+    const result = await app.sendTask("wt.slow", [5]);
     await until(async () => (await inspect().active())?.[node]?.length === 1);
     worker.signal("SIGTERM");
     await worker.printed(/Warm shutdown/);
+    const before = receiver.count();
     await alive();
     expect((await inspect().active())?.[node]).toHaveLength(1);
-    expect(await result.get({ timeout: 10 })).toBe(3);
+    await until(() => receiver.count() > before, { message: "a heartbeat in the middle of the shutdown" });
+    expect(await result.ready()).toBe(false);
+    expect(await result.get({ timeout: 10 })).toBe(5);
     expect((await worker.exited).code).toBe(0);
     await app.close();
     const left = (await redis.keys("*")).filter((key) => key.includes("pidbox"));
