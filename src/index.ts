@@ -45,6 +45,9 @@ export {
   UNREADY_STATES,
 } from "./protocol/states.ts";
 export type { TaskMeta } from "./protocol/task-meta.ts";
+export { type CustomCompression, registerCompression } from "./serialization/compression.ts";
+export { registerType } from "./serialization/json.ts";
+export { type CustomSerializer, registerSerializer } from "./serialization/registry.ts";
 export { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./serialization/values.ts";
 export { BaseTask as Task, type RunnableTask } from "./task/base-task.ts";
 export type { RetryOptions, TaskContext, TaskRequest } from "./task/context.ts";

@@ -25,7 +25,7 @@ interface Format {
 }
 
 /** Protocol 3.3. What kombu calls gzip is a zlib stream without gzip's container. */
-const formats: readonly Format[] = [
+const formats: Format[] = [
   {
     contentType: "application/x-gzip",
     aliases: ["zlib", "gzip"],
@@ -47,6 +47,37 @@ const formats: readonly Format[] = [
   { contentType: "application/x-bz2", aliases: ["bzip2", "bzip"], load: loadBzip2 },
   { contentType: "application/x-lzma", aliases: ["lzma", "xz"], load: loadLzma },
 ];
+
+/**
+ * Adds a compression of one's own (kombu's `compression.register`): `contentType` is what travels in the
+ * header, `aliases` the names for `taskCompression` and the option `compression`. Of the whole process, as
+ * `registerSerializer`. Throws `ImproperlyConfigured` for a name or type that is taken.
+ */
+export function registerCompression({ contentType, aliases, compress, decompress }: CustomCompression): void {
+  const taken = [contentType, ...aliases].find((name) => formatNamed(name) !== undefined);
+  if (taken !== undefined) throw new ImproperlyConfigured(`there is a compression ${taken} already`);
+  formats.push({
+    contentType,
+    aliases,
+    load: () => ({
+      compress,
+      decompress(bytes, maxBytes) {
+        const plain = decompress(bytes, maxBytes);
+        if (plain.length > maxBytes) throw new RangeError(`${plain.length} bytes`);
+        return plain;
+      },
+    }),
+  });
+}
+
+/** What `registerCompression` takes. */
+export interface CustomCompression {
+  readonly contentType: string;
+  readonly aliases: readonly string[];
+  compress(bytes: Uint8Array): Uint8Array;
+  /** Should stop, by throwing, as soon as more than `maxBytes` would come out. */
+  decompress(bytes: Uint8Array, maxBytes: number): Uint8Array;
+}
 
 /** Codecs whose code is loaded: the same for everyone in the process, like the modules they come from. */
 const loaded = new Map<string, Codec>();

@@ -1,5 +1,5 @@
-import { DecodeError } from "../errors.ts";
-import { parseWireJson, writeWireJson } from "../protocol/wire-json.ts";
+import { DecodeError, ImproperlyConfigured } from "../errors.ts";
+import { parseWireJson, wireJsonSymbol, writeWireJson } from "../protocol/wire-json.ts";
 import type { Serializer } from "./serializer.ts";
 import { decodeText } from "./text.ts";
 import { DateTime, Decimal, PlainDate, PlainTime, Uuid } from "./values.ts";
@@ -30,6 +30,32 @@ export const jsonSerializer: Serializer = {
   decode: (bytes) => decodeJson(decodeText(bytes, "utf-8")),
 };
 
+/**
+ * Has values of a class travel as `{"__type__": marker, "__value__": …}` in JSON, and come back as what
+ * `decode` makes (kombu's `register_type`): a Celery that has registered the marker reads them too. Of
+ * the whole process: to be called where the app is made. Throws `ImproperlyConfigured` for a marker
+ * of tq's own.
+ */
+export function registerType<T extends object>(
+  type: abstract new (...args: never[]) => T,
+  marker: string,
+  encode: (value: T) => unknown,
+  decode: (value: unknown) => unknown,
+): void {
+  if (Object.hasOwn(makers, marker) || marker === "uuid")
+    throw new ImproperlyConfigured(`the JSON type ${marker} is built in: give yours another marker`);
+  Object.defineProperty(type.prototype as object, wireJsonSymbol, {
+    value(this: T) {
+      return { __type__: marker, __value__: encode(this) };
+    },
+    configurable: true,
+  });
+  registered.set(marker, decode);
+}
+
+/** What markers that were registered are made into. */
+const registered = new Map<string, (value: unknown) => unknown>();
+
 const makers: Readonly<Record<string, (text: string) => unknown>> = {
   datetime: (text) => DateTime.fromIso(text),
   date: (text) => new PlainDate(text),
@@ -42,6 +68,8 @@ const makers: Readonly<Record<string, (text: string) => unknown>> = {
 function revive(type: string, value: unknown): unknown {
   try {
     if (type === "uuid") return new Uuid(uuidText(value));
+    const own = registered.get(type);
+    if (own !== undefined) return own(value);
     if (!Object.hasOwn(makers, type)) return undefined;
     if (typeof value !== "string") throw new TypeError("its value is not text");
     return makers[type]?.(value);

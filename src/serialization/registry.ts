@@ -1,4 +1,4 @@
-import { ContentDisallowed, DecodeError, ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
+import { ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
 import { type Codec, codecNamed, compressionType, DEFAULT_MAX_BYTES } from "./compression.ts";
 import { decodeJson, encodeJson, jsonSerializer } from "./json.ts";
@@ -28,7 +28,7 @@ const loaders: Readonly<Record<string, () => Promise<Serializer>>> = {
 };
 
 /** Protocol 3.1. `auth` is listed for `acceptContent` only: signed messages cannot be read yet. */
-const contentTypes: Readonly<Record<string, string>> = {
+const contentTypes: Record<string, string> = {
   json: "application/json",
   yaml: "application/x-yaml",
   msgpack: "application/x-msgpack",
@@ -37,7 +37,7 @@ const contentTypes: Readonly<Record<string, string>> = {
   auth: "application/data",
 };
 
-const names: ReadonlyMap<string, string> = new Map(
+const names = new Map<string, string>(
   Object.entries(contentTypes).flatMap(([name, type]) => (name === "auth" ? [] : [[type, name]])),
 );
 
@@ -73,6 +73,60 @@ export async function loadSerializer(name: string): Promise<Serializer> {
   loaded.set(key, serializer);
   return serializer;
 }
+
+/**
+ * Adds a serializer of one's own under a name for `taskSerializer`, `resultSerializer`, the option
+ * `serializer`, and `acceptContent`, which has to list it before its messages are read (kombu's
+ * `serialization.register`). Of the whole process: to be called where the app is made, so that workers
+ * and their children do it too. Throws `ImproperlyConfigured` for a name or type that is taken.
+ *
+ * What `encode` throws becomes an `EncodeError`, what `decode` throws a `DecodeError`.
+ */
+export function registerSerializer(serializer: CustomSerializer): void {
+  const { name, contentType, contentEncoding = "binary" } = serializer;
+  const known = loaded.get(name);
+  if (Object.hasOwn(loaders, name) || name === "auth" || (known !== undefined && !custom.has(name)))
+    throw new ImproperlyConfigured(`the serializer ${name} cannot be replaced: give yours another name`);
+  const owner = names.get(contentType);
+  if (owner !== undefined && owner !== name)
+    throw new ImproperlyConfigured(`the content type ${contentType} is that of the serializer ${owner}`);
+  custom.add(name);
+  contentTypes[name] = contentType;
+  names.set(contentType, name);
+  loaded.set(name, {
+    name,
+    contentType,
+    contentEncoding,
+    encode(value) {
+      try {
+        return Buffer.from(serializer.encode(value));
+      } catch (error) {
+        throw new EncodeError(`${name} could not write a value: ${(error as Error).message}`, { cause: error });
+      }
+    },
+    decode(bytes) {
+      try {
+        return serializer.decode(bytes);
+      } catch (error) {
+        throw new DecodeError(`this is not ${name}: ${(error as Error).message}`, { cause: error });
+      }
+    },
+  });
+}
+
+/** What `registerSerializer` takes. */
+export interface CustomSerializer {
+  readonly name: string;
+  /** As `application/x-mine`; travels with each message. */
+  readonly contentType: string;
+  /** `binary`, the default, or that of the text it makes: `utf-8`. */
+  readonly contentEncoding?: string;
+  encode(value: unknown): Uint8Array;
+  decode(bytes: Uint8Array): unknown;
+}
+
+/** Names that were registered. */
+const custom = new Set<string>();
 
 /** `acceptContent`, names and content types mixed, as content types. Throws `ImproperlyConfigured`. */
 export function normalizeAccept(accept: readonly string[]): ReadonlySet<string> {

@@ -11,17 +11,21 @@ import { describeWith } from "../helpers/services.ts";
 import { until } from "../helpers/until.ts";
 import { startWorker, type WorkerHandle } from "../helpers/worker.ts";
 
-const count = 90;
+const count = 100;
 const chords = 8;
 const strikes = 4;
 
 /**
  * Where messages and results are in one store, a task's result, what follows it and its
  * acknowledgement are one step: however often its worker dies, each follower leaves exactly once.
+ * Where they are apart (RabbitMQ, with results in Redis), followers leave before the task is
+ * acknowledged: one may leave twice, with the id it had the first time, and none is lost.
  */
-for (const kind of brokerKinds.filter(({ name }) => name !== "RabbitMQ")) {
+for (const kind of brokerKinds) {
+  const isOneStep = kind.name !== "RabbitMQ";
+  const promise = isOneStep ? "once: none is lost, none is doubled" : "at least once: none is lost";
   describeWith(kind.needs, `A worker that is killed again and again on ${kind.name}`, () => {
-    test("hands over each callback, retry, errback and chord body once: none is lost, none is doubled", {
+    test(`hands over each callback, next step of a chain, retry, errback and chord body ${promise}`, {
       timeout: 120_000,
     }, async () => {
       await using store = await kind.make();
@@ -42,9 +46,13 @@ for (const kind of brokerKinds.filter(({ name }) => name !== "RabbitMQ")) {
       };
       const watched: string[] = [];
       for (let n = 0; n < count; n += 1) {
-        const task = ["handing.step", "handing.again", "handing.fails"][n % 3] as string;
         const follower = next(expect1(`after-${n}`));
-        const options = task === "handing.fails" ? { linkError: follower } : { link: follower };
+        const [task, options] = [
+          ["handing.step", { link: follower }],
+          ["handing.step", { chain: [follower] }],
+          ["handing.again", { link: follower }],
+          ["handing.fails", { linkError: follower }],
+        ][n % 4] as [string, object];
         watched.push((await app.sendTask(task, [n], options)).id);
       }
       for (let n = 0; n < chords; n += 1) {
@@ -83,12 +91,16 @@ for (const kind of brokerKinds.filter(({ name }) => name !== "RabbitMQ")) {
           onLost: () => undefined,
         });
         await flow.consume(app.topology.queueNamed("next"));
-        await until(() => taken.length >= expected.length, { timeout: 30, message: `${expected.length} followers` });
+        const ids = (): string[] => taken.map(({ message }) => String(message.headers.id));
+        await until(() => new Set(ids()).size >= expected.length, {
+          timeout: 30,
+          message: `${expected.length} followers`,
+        });
         await worker.term();
         // What is doubled arrives with the others; a moment for it, once all is quiet.
         await until(async () => (await broker.size("celery")) === 0 && (await broker.size("next")) === 0);
-        const ids = taken.map(({ message }) => String(message.headers.id)).sort();
-        expect(ids).toEqual([...expected].sort());
+        const left = isOneStep ? ids() : [...new Set(ids())];
+        expect(left.sort()).toEqual([...expected].sort());
         await broker.close();
       } finally {
         await worker.kill9Group();
