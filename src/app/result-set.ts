@@ -18,8 +18,8 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
 
   constructor(results: Iterable<ResultHandle>, source: ResultSource) {
     this.#source = source;
-    this.#results = [];
-    this.update(results);
+    // As they are: groups in a group have the id of that group (protocol 4.5), and are two all the same.
+    this.#results = [...results];
   }
 
   /** The members in order. */

@@ -1,14 +1,14 @@
 import type { SignatureDict } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { ResultTuple } from "../protocol/task-meta.ts";
-import { chainTasks, isChain } from "./chain.ts";
+import { chainTasks, createChain, isChain } from "./chain.ts";
 import { chordBody, chordHeader, createChord, isChord, reporters, withParts } from "./chord.ts";
 import { endId, freeze } from "./freeze.ts";
 import { fromDict, listFromDict } from "./from-dict.ts";
 import { createGroup, groupTasks, isGroup } from "./group.ts";
 import { type Call, type Plan, planSignature } from "./plan.ts";
 import { createSignature, type Options, signatureList, textOption, withOptions, without } from "./signature.ts";
-import { addErrbacks, addLinks, placed, simplify } from "./simplify.ts";
+import { addErrbacks, addLinks, endsInGroup, placed, simplify } from "./simplify.ts";
 import { stampSignature } from "./stamp.ts";
 
 /** The task that ended, as its message names it: headers will do. */
@@ -299,8 +299,10 @@ function withoutEndId(signature: SignatureDict): SignatureDict {
   };
 }
 
+/** With one result: Celery leaves what only ends in a group as it is, and then nothing has the task's id. */
 function gather(signature: SignatureDict): SignatureDict {
   const simple = simplify(signature) ?? createGroup([]);
-  if (!isGroup(simple)) return simple;
-  return createChord(simple, createSignature("celery.accumulate", [], { index: 0 }));
+  const accumulate = createSignature("celery.accumulate", [], { index: 0 });
+  if (isGroup(simple)) return createChord(simple, accumulate);
+  return endsInGroup(simple) ? (simplify(createChain([simple, accumulate])) as SignatureDict) : simple;
 }

@@ -2,7 +2,7 @@ import { callersHeaders } from "../protocol/callers-headers.ts";
 import type { MessageProperties } from "../protocol/message.ts";
 import type { TaskBody, TaskHeaders } from "../protocol/task-message.ts";
 import type { Call } from "./plan.ts";
-import { type Kwargs, mergeOptions, type Options } from "./signature.ts";
+import { type Kwargs, mergeOptions, type Options, without } from "./signature.ts";
 
 /** What a retry changes. Everything left out stays as it was. */
 export interface RetryChanges {
@@ -63,8 +63,13 @@ export function planRetry(
     task: headers.task,
     args: changes.args ?? args,
     kwargs: changes.kwargs ?? kwargs,
-    options: mergeOptions(options, changes.options ?? {}),
+    options: retryOptions(options, changes.options ?? {}),
   };
+}
+
+/** What a retry says wins; a queue of its own comes instead of the exchange the message came through. */
+function retryOptions(options: Options, given: Options): Options {
+  return mergeOptions(given.queue ? without(options, "exchange", "routing_key") : options, given);
 }
 
 /** Through the anonymous exchange a routing key is the name of a queue. */

@@ -178,6 +178,15 @@ export function createWire(environment: WireEnvironment): Wire {
   return { app, handles, tasks };
 }
 
+/** What a call of `wire.tell` is to do. */
+interface Order {
+  readonly name: string;
+  readonly retries: number;
+  readonly fails: boolean;
+  /** A signature to take its place. */
+  readonly becomes: Parameters<Tq["signature"]>[0] | null;
+}
+
 /** The tasks workflows are made of. */
 function workflowTasks(app: Tq) {
   return {
@@ -224,6 +233,15 @@ function workflowTasks(app: Tq) {
     place: app.task("wire.place", { bind: true }, (self, _before: unknown = null) => {
       const { id, rootId, parentId, group, groupIndex, stamps } = self.request;
       return { id, root_id: rootId, parent_id: parentId, group, group_index: groupIndex, stamps };
+    }),
+    /** Answers its name and what it was given, and writes that down; its last argument says what else to do. */
+    tell: app.task("wire.tell", { bind: true, maxRetries: 5 }, async (self, ...args: unknown[]): Promise<unknown> => {
+      const { name, retries, fails, becomes } = args.at(-1) as Order;
+      if (self.request.retries < retries) throw self.retry({ countdown: 0 });
+      const answer = { name, given: args.slice(0, -1) };
+      append(process.env.TQ_TELL as string, JSON.stringify(answer));
+      if (fails) throw new ValueError(JSON.stringify(name));
+      return becomes === null ? answer : await self.replace(app.signature(becomes));
     }),
     /** Makes a call of its own. */
     spawn: app.task("wire.spawn", async (x: number) => {

@@ -150,6 +150,17 @@ describe("what follows a task is what a Celery worker sends", () => {
     compare([planChordBody(accumulate, [6, 7], sent(name, 2).headers, { newId: countingIds() })], name, 3);
   });
 
+  test("what takes a task's place and ends in several results is gathered into one, under the task's id", () => {
+    const { headers, body } = sent("result_replaced", 0);
+    const group = createGroup([task("add", [1]), task("add", [2])]);
+    for (const signature of [createChain([task("add", [5, 1]), group]), createChord([task("add", [5, 1])], group)]) {
+      const plan = planReplacement(headers, body[2], signature, { newId: countingIds() });
+      expect(JSON.stringify(plan)).toContain("celery.accumulate");
+      expect(plan.result[0][0]).toBe(headers.id);
+      expect(plan.result[1]).toBeNull();
+    }
+  });
+
   afterAll(() => {
     expect(compared).toBe(23);
   });
@@ -265,8 +276,13 @@ describe("a retry", () => {
     const address = { exchange: "topics", routingKey: "a.b" };
     const { options } = planRetry(headers, properties, body, { address });
     expect(options).toMatchObject({ exchange: "topics", routing_key: "a.b" });
+    const anonymous = { exchange: "", routingKey: "q" };
+    const said = { queue: undefined, priority: undefined };
+    expect(planRetry(headers, properties, body, { address: anonymous, options: said }).options.queue).toBe("q");
+    const elsewhere = planRetry(headers, properties, body, { address, options: { queue: "other" } }).options;
+    expect([elsewhere.queue, elsewhere.exchange, elsewhere.routing_key]).toEqual(["other", undefined, undefined]);
     const moved = planRetry(headers, properties, body, {
-      address: { exchange: "", routingKey: "q" },
+      address: anonymous,
       options: { queue: "other" },
     });
     expect(moved.options.queue).toBe("other");

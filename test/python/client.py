@@ -10,7 +10,7 @@ import traceback
 
 from celery import chain, chord, group
 from celery.exceptions import TimeoutError
-from celery.result import AsyncResult
+from celery.result import AsyncResult, GroupResult
 
 from values import tag, untag
 from wire import app
@@ -74,10 +74,17 @@ def result_of(task_id):
     return results.get(task_id) or AsyncResult(task_id, app=app)
 
 
+def value_of(result, timeout, on_message):
+    """The value. Members of groups one by one: Celery's `get` of a group does not see all that are there already."""
+    if isinstance(result, GroupResult):
+        return [value_of(one, timeout, on_message) for one in result]
+    return result.get(timeout=timeout, on_message=on_message)
+
+
 def outcome(task_id, timeout, on_message=None):
     result = result_of(task_id)
     try:
-        return {"kind": "success", "value": tag(result.get(timeout=timeout, on_message=on_message))}
+        return {"kind": "success", "value": tag(value_of(result, timeout, on_message))}
     except TimeoutError as error:
         if result.ready():
             raise
@@ -96,7 +103,13 @@ def outcome(task_id, timeout, on_message=None):
 def outcomes(task_ids, timeout):
     """The outcomes of many calls, which share one deadline."""
     deadline = time.monotonic() + timeout
-    return [outcome(task_id, max(0.01, deadline - time.monotonic())) for task_id in task_ids]
+    if str(app.conf.result_backend).startswith("redis"):
+        # What waits for many one after another, and looks away meanwhile, has Celery miss some of them.
+        waiting = [result_of(task_id) for task_id in task_ids]
+        while waiting and time.monotonic() < deadline:
+            waiting = [result for result in waiting if not result.ready()]
+            time.sleep(0.5)
+    return [outcome(task_id, max(0.1, deadline - time.monotonic())) for task_id in task_ids]
 
 
 def watch(task_id, timeout):

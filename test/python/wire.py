@@ -165,6 +165,21 @@ def place(self, before=None):
     }
 
 
+@app.task(name="wire.tell", bind=True, max_retries=5)
+def tell(self, *args):
+    """Answers its name and what it was given, and writes that down; its last argument says what else to do."""
+    *given, order = args
+    if self.request.retries < order["retries"]:
+        raise self.retry(countdown=0)
+    answer = {"name": order["name"], "given": given}
+    append(os.environ["TQ_TELL"], json.dumps(answer))
+    if order["fails"]:
+        raise ValueError(json.dumps(order["name"]))
+    if order["becomes"]:
+        return self.replace(app.signature(order["becomes"]))
+    return answer
+
+
 @app.task(name="wire.spawn")
 def spawn(x):
     """Makes a call of its own."""
