@@ -12,7 +12,9 @@ export type LinkOptions = Pick<
 >;
 
 /** Milliseconds between two looks at a watched link. */
-const lookMs = 500;
+const lookMs = 250;
+/** Milliseconds without a look after which this process counts as having stood still, and without a frame after which a link is doubted. */
+const stillMs = 1_000;
 /** Milliseconds of silence after a question until the link counts as dead. */
 const silenceMs = 2_000;
 /** Milliseconds the broker has to answer a goodbye. */
@@ -28,7 +30,7 @@ interface Silence {
 /** Decides from the number of frames received so far whether to ask, or to take the link for dead. */
 function judgeSilence(state: Silence, frames: number, now: number, excused: boolean): "fine" | "ask" | "dead" {
   // When this process itself stood still, what arrived meanwhile has not been read yet.
-  const stoodStill = now - state.lookedAt > 2 * lookMs;
+  const stoodStill = now - state.lookedAt > stillMs;
   const heard = frames !== state.frames;
   state.lookedAt = now;
   state.frames = frames;
@@ -191,7 +193,7 @@ export class Link {
   }
 
   /**
-   * From now on asks the broker whenever nothing came from it for half a second, while one of those
+   * From now on asks the broker whenever nothing came from it for a quarter of a second, while one of those
    * who watch wants to know or somebody waits for its answer, and takes no answer within 2 seconds
    * for a dead link. Heartbeats notice that too, but late.
    */
@@ -230,7 +232,7 @@ export class Link {
 
   /** Another connection to this broker fell silent, and so has this one, unless it was heard a moment ago. */
   doubt(): void {
-    if (performance.now() - this.#heardMs > 2 * lookMs) this.destroy(new Error("the broker does not answer"));
+    if (performance.now() - this.#heardMs > stillMs) this.destroy(new Error("the broker does not answer"));
   }
 
   /** Ends the connection at once, saying nothing to the broker, and tells of the loss. */
