@@ -269,31 +269,30 @@ export class Sender implements CallSender {
     const stamped = (options.stamped_headers as readonly string[] | null | undefined) ?? null;
     const stamps: Record<string, unknown> = {};
     for (const name of stamped ?? []) if (name in options) stamps[name] = options[name];
-    const headers = {
-      ...createTaskHeaders({
-        task: call.task,
-        id,
-        shadow: text(options.shadow) ?? text(task?.options.shadowName?.(call.args, call.kwargs)),
-        eta: eta === null ? null : formatIso(eta),
-        expires: expires === null ? null : formatIso(expires),
-        group: text(options.group_id),
-        group_index: number(options.group_index),
-        retries: number(options.retries) ?? 0,
-        timelimit,
-        root_id: text(options.root_id) ?? run?.rootId ?? id,
-        parent_id: text(options.parent_id) ?? run?.id ?? null,
-        argsrepr: text(options.argsrepr) ?? argsRepr(call.args),
-        kwargsrepr: text(options.kwargsrepr) ?? kwargsRepr(call.kwargs),
-        origin: text(options.origin) ?? this.#parts.origin,
-        ignore_result: typeof options.ignore_result === "boolean" ? options.ignore_result : null,
-        replaced_task_nesting: number(options.replaced_task_nesting) ?? 0,
-        stamped_headers: stamped,
-        stamps,
-      }),
-      ...(body.compression === undefined ? {} : { compression: body.compression }),
-      ...(options.headers as Readonly<Record<string, unknown>> | null | undefined),
-      [sentHeader]: now.getTime() / 1000,
-    };
+    // Added to what is fresh already: a copy of twenty fields would cost as much as printing them.
+    let headers: Record<string, unknown> = createTaskHeaders({
+      task: call.task,
+      id,
+      shadow: text(options.shadow) ?? text(task?.options.shadowName?.(call.args, call.kwargs)),
+      eta: eta === null ? null : formatIso(eta),
+      expires: expires === null ? null : formatIso(expires),
+      group: text(options.group_id),
+      group_index: number(options.group_index),
+      retries: number(options.retries) ?? 0,
+      timelimit,
+      root_id: text(options.root_id) ?? run?.rootId ?? id,
+      parent_id: text(options.parent_id) ?? run?.id ?? null,
+      argsrepr: text(options.argsrepr) ?? argsRepr(call.args),
+      kwargsrepr: text(options.kwargsrepr) ?? kwargsRepr(call.kwargs),
+      origin: text(options.origin) ?? this.#parts.origin,
+      ignore_result: typeof options.ignore_result === "boolean" ? options.ignore_result : null,
+      replaced_task_nesting: number(options.replaced_task_nesting) ?? 0,
+      stamped_headers: stamped,
+      stamps,
+    }) as unknown as Record<string, unknown>;
+    if (body.compression !== undefined) headers.compression = body.compression;
+    if (options.headers) headers = { ...headers, ...(options.headers as Readonly<Record<string, unknown>>) };
+    headers[sentHeader] = now.getTime() / 1000;
     const message: Message = {
       headers,
       properties: {
