@@ -16,6 +16,7 @@ import { joinWords } from "../multi/words.ts";
 import { EX_OK, EX_USAGE } from "../system/exit-codes.ts";
 import { installation } from "../system/installation.ts";
 import { onSignal } from "../system/posix-signals.ts";
+import { runBeneathReaper } from "../system/reaper.ts";
 import { takeServiceManager } from "../system/sd-notify.ts";
 import { readinessService, watchdogService } from "../system/sd-services.ts";
 import { takeSupervision } from "../system/supervision.ts";
@@ -172,8 +173,13 @@ async function runCommand(
 
 /** `tq multi run`: the nodes in the foreground, kept running until told to stop. */
 async function superviseNodes({ nodes, options, env }: Context): Promise<number> {
-  const supervision = takeSupervision(env);
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  if (process.pid === 1) {
+    const exitCode = await runBeneathReaper(env);
+    if (exitCode !== null) return exitCode;
+    say("tq multi run is process 1, where Node buries no orphans of tasks: have tini in the PATH, or Node 22.15.");
+  }
+  const supervision = takeSupervision(env);
   // Out of the environment before a node is started: this process speaks for all of them.
   const manager = takeServiceManager(env, { ...silentLogger, warn: (...said: unknown[]) => say(format(...said)) });
   const keepNodes = options.has("--keep-nodes");
