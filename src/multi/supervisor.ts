@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { formatLocalTime } from "../log.ts";
 import { EX_FAILURE, EX_OK } from "../system/exit-codes.ts";
 import { identityOf, isGone } from "../system/process-identity.ts";
+import { type Guard, startGuard } from "./guard.ts";
 import { type Exit, killGroup, type Launched, launch, type Readiness } from "./launch.ts";
 import type { Node } from "./node.ts";
 import { removeStalePidfile, stateOf } from "./node-state.ts";
@@ -66,7 +67,11 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   /** Every process there is, those that are on their way out included. */
   readonly #processes = new Set<Watched>();
+  /** Those that listen to every signal. */
+  readonly #ready = new Set<Watched>();
   readonly #done: Promise<number>;
+  /** Ends what is left when this process is killed. */
+  #guard: Guard | undefined;
   #finish: (exitCode: number) => void = () => undefined;
   #exitCode = EX_OK;
   #isStopping = false;
@@ -92,6 +97,8 @@ export class Supervisor {
 
   /** Resolves to the exit code when no node is left: 0 when all ended as they were asked to. */
   async run(): Promise<number> {
+    using guard = this.#options.keepNodes ? undefined : startGuard();
+    this.#guard = guard;
     for (const kept of this.#kept) this.#bringUp(kept);
     try {
       return await this.#done;
@@ -100,9 +107,9 @@ export class Supervisor {
     }
   }
 
-  /** Passes a signal on to every node. */
+  /** Passes a signal on that nodes do not end of: to those that are ready, since any other would, or open a debugger. */
   forward(signal: NodeJS.Signals): void {
-    for (const watched of this.#processes) watched.signal(signal);
+    for (const watched of this.#ready) watched.signal(signal);
   }
 
   /** Has the nodes end by this signal and then ends itself; nodes that are to be kept are left alone. */
@@ -119,7 +126,7 @@ export class Supervisor {
       this.#finish(EX_OK);
       return;
     }
-    this.forward(signal);
+    this.#signalAll(signal);
     if (isFirst) {
       this.#say(`Stopping: ${signal} to ${this.#processes.size} processes.`);
       this.#setDeadlines();
@@ -218,15 +225,29 @@ export class Supervisor {
 
   #register(watched: Watched, onExit: (exit: Exit) => void): Watched {
     this.#processes.add(watched);
+    this.#tellGuard();
+    void watched.readiness.then(({ kind }) => {
+      if (kind === "ready" && this.#processes.has(watched)) this.#ready.add(watched);
+    });
     watched.exited.then(
       (exit) => {
         this.#processes.delete(watched);
+        this.#ready.delete(watched);
         onExit(exit);
+        this.#tellGuard();
         this.#endWhenOver();
       },
       () => undefined,
     );
     return watched;
+  }
+
+  #signalAll(signal: NodeJS.Signals): void {
+    for (const watched of this.#processes) watched.signal(signal);
+  }
+
+  #tellGuard(): void {
+    this.#guard?.watch([...this.#processes].map(({ pid }) => pid).filter((pid) => pid > 0));
   }
 
   #print(node: Node, launched: Launched): void {
@@ -288,7 +309,7 @@ export class Supervisor {
     this.#deadlines = [
       setTimeout(() => {
         this.#say(`Still running after ${stopTimeout} s: SIGQUIT.`, "WARNING");
-        this.forward("SIGQUIT");
+        this.#signalAll("SIGQUIT");
       }, stopTimeout * 1000),
       setTimeout(
         () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { beneathShell, planReaper } from "../../src/system/reaper.ts";
@@ -76,8 +76,9 @@ describe.runIf(canIsolate)("process 1", () => {
     });
     await run.printed(/Supervisor\] w1@\S+ is ready/, { timeout: 20 });
     const one = await processOne(run);
-    // Beneath whatever process 1 became is the supervisor, and beneath that the node.
-    const orphans = (): number => (childrenOf(one).length > 1 ? 1 : 0) + childrenOf(childrenOf(one)[0] ?? 0).length - 1;
+    // Beneath whatever process 1 became is the supervisor, or tini again; but no child of either that has ended.
+    const family = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...family(child)]);
+    const orphans = (): number => family(one).filter((pid) => readFileSync(`/proc/${pid}/cmdline`).length === 0).length;
     await (await stage.app.sendTask("proj.orphan")).get({ timeout: 15 });
     await until(() => existsSync(stage.file("orphan")));
     const canBury =
