@@ -36,8 +36,8 @@ export interface DaemonSettings {
 /** What a daemon is started with. */
 export interface DaemonStart {
   readonly session: Session;
-  /** Which settings the flags fall back on: `workerLogfile`, `beatLogfile` … */
-  readonly command: "worker" | "beat";
+  /** Which settings the flags fall back on: `workerLogfile`, `beatLogfile` …; `events` says itself when it is up. */
+  readonly command: "worker" | "beat" | "events";
   readonly values: DaemonValues & { readonly detach?: boolean };
   /** Its pidfile when nothing names one and it goes to the background. */
   readonly detachedPidfile?: string;
@@ -76,7 +76,7 @@ export async function runDaemon(
     if (start.command === "worker") {
       signals.connect("workerInit", () => detached?.running());
       signals.connect("workerReady", () => detached?.ready());
-    } else {
+    } else if (start.command === "beat") {
       signals.connect("beatInit", () => detached?.ready());
     }
     return await work(open, settings, supervision);
@@ -119,27 +119,32 @@ async function readSettings(start: DaemonStart): Promise<DaemonSettings> {
   }
 }
 
+/** A camera has no settings of its own. */
+const nothing: DaemonSettings = { logfile: null, pidfile: null, uid: null, gid: null, umask: null, executable: null };
+
 function withSettings(start: DaemonStart, { app }: OpenApp): DaemonSettings {
   const { settings } = app.conf;
   const flags = fromFlags(start.values);
   const defaults: DaemonSettings =
-    start.command === "worker"
-      ? {
-          logfile: settings.workerLogfile,
-          pidfile: settings.workerPidfile,
-          uid: settings.workerUid,
-          gid: settings.workerGid,
-          umask: settings.workerUmask,
-          executable: settings.workerExecutable,
-        }
-      : {
-          logfile: settings.beatLogfile,
-          pidfile: settings.beatPidfile,
-          uid: settings.beatUid,
-          gid: settings.beatGid,
-          umask: settings.beatUmask,
-          executable: settings.beatExecutable,
-        };
+    start.command === "events"
+      ? nothing
+      : start.command === "worker"
+        ? {
+            logfile: settings.workerLogfile,
+            pidfile: settings.workerPidfile,
+            uid: settings.workerUid,
+            gid: settings.workerGid,
+            umask: settings.workerUmask,
+            executable: settings.workerExecutable,
+          }
+        : {
+            logfile: settings.beatLogfile,
+            pidfile: settings.beatPidfile,
+            uid: settings.beatUid,
+            gid: settings.beatGid,
+            umask: settings.beatUmask,
+            executable: settings.beatExecutable,
+          };
   const background = start.values.detach === true ? (start.detachedPidfile ?? null) : null;
   return {
     logfile: flags.logfile ?? defaults.logfile,

@@ -9,9 +9,10 @@ import { acquirePidfile, type Pidfile } from "../system/pidfile.ts";
 import { onSignal } from "../system/posix-signals.ts";
 import { rateOf } from "../util/rate.ts";
 import type { CommandModule } from "./command.ts";
+import { type DaemonSettings, daemonOptions, runDaemon } from "./daemon.ts";
 import { addOptions, limit, type OptionSpecs, type OptionValues, oneOf } from "./options.ts";
 import type { Output } from "./output.ts";
-import { optionsFor, withApp } from "./session.ts";
+import { optionsFor, type Session, withApp } from "./session.ts";
 import { watchEvents } from "./watch-events.ts";
 
 const options = {
@@ -42,16 +43,17 @@ const options = {
     help: "Logging level.",
     parse: oneOf(logLevelNames),
   },
-  logfile: {
-    flags: ["-f", "--logfile"],
-    metavar: "TEXT",
+  detach: {
+    flags: ["--detach"],
+    hiddenFlags: ["-D"],
     group: "Snapshot",
-    help: "Log destination; defaults to stderr",
+    help: "Detach and take snapshots in the background as a daemon.",
   },
-  pidfile: { flags: ["--pidfile"], metavar: "TEXT", group: "Snapshot", help: "PID file path; defaults to no PID file" },
+  ...daemonOptions,
 } as const satisfies OptionSpecs;
 
 type Values = OptionValues<typeof options>;
+type Snapshots = Omit<Values, keyof DaemonSettings> & DaemonSettings;
 
 /** `tq events`: watches what workers tell. */
 export const eventsCommand: CommandModule = {
@@ -65,29 +67,48 @@ Examples
 
 $ tq -A proj events
 $ tq -A proj events --dump
-$ tq -A proj events --camera=./camera.ts:Camera --frequency=2.0 --maxrate=10/m`,
+$ tq -A proj events --camera=./camera.ts:Camera --frequency=2.0 --maxrate=10/m
+$ tq -A proj events --camera=./camera.ts:Camera --detach --pidfile=/var/run/tq/camera.pid`,
   define(command) {
     addOptions(command, options);
   },
   async run(command, session) {
     const values = optionsFor(command, options, session);
+    if (values.camera !== undefined && !values.dump) return await photograph(session, values);
+    if (values.detach) {
+      throw new ImproperlyConfigured("--detach is for snapshots: give a --camera, or leave it out to watch here");
+    }
     return await withApp(session, async (app) => {
-      const stopping = new AbortController();
-      const signals = onSignal(["SIGINT", "SIGTERM"], () => stopping.abort());
-      try {
-        if (values.dump) await dump(app, session.output, stopping.signal);
-        else if (values.camera !== undefined) await takePictures(app, values, session.output, stopping.signal);
-        else {
-          const { monitor } = await import("./monitor/monitor.ts");
-          await monitor(app, stopping);
-        }
-      } finally {
-        signals[Symbol.dispose]();
-      }
+      await untilTold(async (stopping) => {
+        if (values.dump) return await dump(app, session.output, stopping.signal);
+        const { monitor } = await import("./monitor/monitor.ts");
+        await monitor(app, stopping);
+      });
       return EX_OK;
     });
   },
 };
+
+/** Until INT or TERM. */
+async function untilTold(work: (stopping: AbortController) => Promise<void>): Promise<void> {
+  const stopping = new AbortController();
+  using _signals = onSignal(["SIGINT", "SIGTERM"], () => stopping.abort());
+  await work(stopping);
+}
+
+/** Takes snapshots, as the user and in the background where it is told so. */
+async function photograph(session: Session, values: Values): Promise<number> {
+  return await runDaemon({ session, command: "events", values }, async ({ app }, settings) => {
+    try {
+      await untilTold(async ({ signal }) => {
+        await takePictures(app, { ...values, ...settings }, session, signal);
+      });
+      return EX_OK;
+    } finally {
+      await app.close();
+    }
+  });
+}
 
 async function dump(app: Tq, output: Output, signal: AbortSignal): Promise<void> {
   const dumper = new Dumper();
@@ -95,19 +116,25 @@ async function dump(app: Tq, output: Output, signal: AbortSignal): Promise<void>
   await watchEvents(app, (event) => output.print(dumper.line(event)), output.notice, signal);
 }
 
-async function takePictures(app: Tq, values: Values, output: Output, signal: AbortSignal): Promise<void> {
+async function takePictures(
+  app: Tq,
+  values: Snapshots,
+  { output, detached }: Session,
+  signal: AbortSignal,
+): Promise<void> {
   const { camera: spec = "", frequency = 1, maxrate = null, loglevel = "WARNING", logfile } = values;
   const { createLogger } = await import("../log-writer.ts");
-  const logger = createLogger({ level: loglevel, ...(logfile === undefined ? {} : { destination: logfile }) });
+  const logger = createLogger({ level: loglevel, ...(logfile === null ? {} : { destination: logfile }) });
   let pidfile: Pidfile | undefined;
   try {
-    if (values.pidfile !== undefined) pidfile = await acquirePidfile(values.pidfile);
+    if (values.pidfile !== null) pidfile = await acquirePidfile(values.pidfile);
     const state = app.events.state({
       onDrift: (node, drift) => logger.warn("Substantial drift from %s: %d seconds.", node, drift),
     });
     const camera = await loadCamera(spec, { state, freq: frequency, maxrate: checkedRate(maxrate), logger });
     output.print(`-> evcam: Taking snapshots with ${spec} (every ${frequency.toFixed(1)} secs.)`);
     camera.install();
+    detached?.ready();
     try {
       await watchEvents(app, (event) => state.event(event), output.notice, signal);
     } finally {

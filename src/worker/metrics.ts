@@ -37,10 +37,11 @@ export async function createMetrics(): Promise<Metrics> {
   const prometheus = await import("prom-client");
   const client = "default" in prometheus ? (prometheus.default as PromClient) : prometheus;
   const registry = new client.Registry();
+  const tasks = new TaskMetrics(client, registry);
   return {
-    tasks: new TaskMetrics(client, registry),
+    tasks,
     text(sources) {
-      const gauges = new Gauges(client, registry, sources);
+      const gauges = new Gauges(client, registry, sources, tasks);
       return async () => {
         await gauges.refresh();
         return await registry.metrics();
@@ -55,6 +56,8 @@ class TaskMetrics implements TaskWatcher {
   readonly #wait;
   readonly #run;
   readonly #received = new WeakMap<Request, number>();
+  /** Since when the last message taken from each queue could have run, in seconds since 1970. */
+  readonly lastTaken = new Map<string, number>();
 
   constructor(client: PromClient, registry: InstanceType<PromClient["Registry"]>) {
     const counter = (name: string, help: string) =>
@@ -82,6 +85,8 @@ class TaskMetrics implements TaskWatcher {
 
   received(request: Request): void {
     this.#received.set(request, Date.now() / 1000);
+    const since = waitingSince(request.message.headers);
+    if (since !== null) this.lastTaken.set(request.delivery.queue, since);
     this.#counters.received.inc({ task: request.task.name });
   }
 
@@ -130,11 +135,20 @@ class TaskMetrics implements TaskWatcher {
 /** What is as it is at this moment. The broker is asked for its part; while it is away only that part is missing. */
 class Gauges {
   readonly #sources: MetricsSources;
+  readonly #tasks: Pick<TaskMetrics, "lastTaken">;
+  /** When each queue was last seen empty, in seconds since 1970. */
+  readonly #seenEmpty = new Map<string, number>();
   readonly #gauges;
   #refreshed: { readonly at: number; readonly done: Promise<void> } | undefined;
 
-  constructor(client: PromClient, registry: InstanceType<PromClient["Registry"]>, sources: MetricsSources) {
+  constructor(
+    client: PromClient,
+    registry: InstanceType<PromClient["Registry"]>,
+    sources: MetricsSources,
+    tasks: Pick<TaskMetrics, "lastTaken">,
+  ) {
     this.#sources = sources;
+    this.#tasks = tasks;
     const { state, pool, connection } = sources;
     const gauge = (name: string, help: string, read?: () => number) =>
       new client.Gauge({
@@ -197,7 +211,8 @@ class Gauges {
     const perQueue = queues().map(async ({ name: queue }) => {
       const [size, next] = await Promise.all([broker.size(queue), broker.peek(queue)]);
       length.set({ queue }, size);
-      const since = next === null ? null : waitingSince(next.headers);
+      const since = next === null ? this.#sinceAtMost(queue) : waitingSince(next.headers);
+      if (size === 0) this.#seenEmpty.set(queue, Date.now() / 1000);
       if (size === 0) age.set({ queue }, 0);
       else if (since !== null) age.set({ queue }, Math.max(0, Date.now() / 1000 - since));
       else age.remove({ queue });
@@ -209,6 +224,15 @@ class Gauges {
     ]);
     parked.set(parkedCount);
     dead.set(deadCount);
+  }
+
+  /**
+   * Where the broker shows no message: what waits came after the one taken last, and after the queue
+   * was seen empty. So the age is this at most; of many workers the least is the nearest.
+   */
+  #sinceAtMost(queue: string): number | null {
+    const known = [this.#tasks.lastTaken.get(queue), this.#seenEmpty.get(queue)].filter((one) => one !== undefined);
+    return known.length === 0 ? null : Math.max(...known);
   }
 
   /** An old figure would be a lie. */

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
@@ -71,12 +71,44 @@ describeWith([...kind.needs, "tmux"], "tq events", () => {
     await terminal.shows(/Remote Control Command Replies/);
     await terminal.shows(/w1@screen: /);
     await terminal.press("x");
+    const inspect = app.control.inspect({ destination: "w1@screen", timeout: 10 });
+    expect((await inspect.revoked())?.["w1@screen"]).toEqual([failed]);
     await terminal.press("l");
     await terminal.press("5", "/", "m");
     await terminal.shows(/New rate limit: 5\/m_/);
     await terminal.press("Enter");
     await terminal.shows(/w1@screen: /);
     await terminal.press("x");
+    const registered = (await inspect.registered("rate_limit"))?.["w1@screen"] ?? [];
+    expect(registered.filter((task) => task.includes("rate_limit=5/m"))).toEqual(["wire.fail [rate_limit=5/m]"]);
+  });
+
+  test("a task revoked from the screen does not run", async () => {
+    await using folder = await temporaryFolder();
+    const file = folder.file("ran");
+    const busy = await app.sendTask("wire.sleep", [60]);
+    await terminal.shows(new RegExp(`${busy.id}.*STARTED`));
+    const waiting = await app.sendTask("wire.record", [file, "it ran"]);
+    await terminal.shows(new RegExp(`${waiting.id}.*RECEIVED`));
+    await terminal.press("Home"); // the newest
+    await terminal.shows(/Selected: .*it ran/);
+    await terminal.press("c");
+    await terminal.shows(/w1@screen: .*flagged as revoked/);
+    await terminal.press("x");
+    await app.control.terminate(busy.id);
+    await terminal.shows(new RegExp(`${busy.id}.*REVOKED`));
+    await terminal.shows(new RegExp(`${waiting.id}.*REVOKED`));
+    expect(await waiting.state()).toBe("REVOKED");
+    expect(existsSync(file)).toBe(false);
+  });
+
+  test("who waits for answers sees dots meanwhile, and nothing of them afterwards", async () => {
+    const command = [process.execPath, tq, "-A", wire, "inspect", "ping", "-d", "nobody@nowhere", "-t", "3"];
+    await using asking = await openTerminal(command, { env, width: 80, height: 10 });
+    await asking.shows(/^\.\.\.+$/);
+    const screen = await asking.shows(/ended with 69/);
+    expect(screen[0]).toBe("Error: No nodes replied within time constraint");
+    expect(screen.join("\n")).not.toContain("..");
   });
 
   test("it follows the size of the terminal, scrolls, and leaves the terminal as it was", async () => {
@@ -133,6 +165,26 @@ describeWith([...kind.needs, "tmux"], "tq events", () => {
     await app.sendTask("wire.mul", [2, 3]);
     await until(() => pictures().some(({ tasks }) => tasks.includes("wire.mul SUCCESS")));
     expect(await camera.stop()).toEqual({ code: 0, signal: null });
+    // In the background, as Celery's: the starter ends, the camera goes on until it is told.
+    const files = ["--pidfile", folder.file("back.pid"), "--logfile", folder.file("back.log"), "--umask", "077"];
+    await using starter = withCamera("./camera.ts:Camera", "--detach", ...files);
+    expect(await starter.exited, starter.output).toEqual({ code: 0, signal: null });
+    const pid = Number(readFileSync(folder.file("back.pid"), "utf8"));
+    expect(pid).not.toBe(starter.pid);
+    try {
+      await app.sendTask("wire.mul", [2, 4]);
+      await until(() => pictures().filter(({ tasks }) => tasks.includes("wire.mul SUCCESS")).length > 1);
+      expect(statSync(folder.file("back.log")).mode & 0o777).toBe(0o600);
+    } finally {
+      process.kill(pid, "SIGTERM");
+      await until(() => !existsSync(folder.file("back.pid")));
+    }
+    await using useless = startChild(process.execPath, [tq, "-A", wire, "events", "--detach"], {
+      cwd,
+      env: process.env,
+    });
+    expect(await useless.exited).toMatchObject({ code: 2 });
+    expect(useless.output).toContain("--detach is for snapshots: give a --camera");
     await using wrong = withCamera("./wire.ts:app");
     expect(await wrong.exited).toMatchObject({ code: 2 });
     expect(wrong.output).toContain("export a class that extends Polaroid");
