@@ -31,3 +31,9 @@ export const outer = app.task("traced.outer", async () => {
   await app.sendTask("wire.add", [1, 2]);
   return trace.getActiveSpan()?.spanContext().traceId;
 });
+
+/** Called from Python, and calls what runs there. */
+export const across = app.task("traced.across", async () => {
+  await app.sendTask("wire.mul", [6, 7], { queue: "for-python" });
+  return trace.getActiveSpan()?.spanContext().traceId;
+});

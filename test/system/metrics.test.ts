@@ -4,7 +4,7 @@ import { Tq } from "../../src/app/app.ts";
 import { notReady } from "../../src/worker/metrics-server.ts";
 import { type BrokerUnderTest, brokerKinds } from "../helpers/brokers.ts";
 import { freePort } from "../helpers/ports.ts";
-import { describeWith, hasProc } from "../helpers/services.ts";
+import { describeWith, freshRedis, hasProc } from "../helpers/services.ts";
 import { until } from "../helpers/until.ts";
 import { startWorker, type WorkerHandle } from "../helpers/worker.ts";
 
@@ -118,3 +118,32 @@ for (const kind of brokerKinds) {
     });
   });
 }
+
+describeWith("redis-server", "/livez and /readyz", () => {
+  test("a worker without its broker is alive, and ready only while it consumes", async () => {
+    await using redis = await freshRedis();
+    await redis.kill();
+    const port = await freePort();
+    const env = { TQ_BROKER_URL: `${redis.url}/0`, TQ_RESULT_BACKEND: `${redis.url}/1` };
+    await using worker = startWorker({ env, args: ["-P", "solo", "--metrics-port", String(port)] });
+    const ask = async (path: string): Promise<string> => {
+      const response = await fetch(`http://127.0.0.1:${port}${path}`);
+      return `${response.status} ${(await response.text()).trim()}`;
+    };
+    const answers = (expected: string): Promise<boolean> =>
+      until(async () => (await ask("/readyz")) === expected, { timeout: 20, interval: 0.05, message: expected });
+    await worker.printed("consumer: Cannot connect to");
+    expect(await ask("/readyz")).toBe("503 not connected to the broker");
+    expect(await ask("/livez")).toBe("200 ok");
+    await redis.restart();
+    await answers("200 ok");
+    await redis.kill();
+    await answers("503 not connected to the broker");
+    expect(await ask("/livez")).toBe("200 ok");
+    await redis.restart();
+    await answers("200 ok");
+    // Ready means that what is sent now runs.
+    await using app = new Tq("client", { broker: env.TQ_BROKER_URL, backend: env.TQ_RESULT_BACKEND });
+    expect(await (await app.sendTask("wire.add", [1, 2])).get({ timeout: 10 })).toBe(3);
+  });
+});

@@ -7,9 +7,11 @@ import { createMemoryBroker } from "../../src/broker/memory/broker.ts";
 import { tracing } from "../../src/task/tracing.ts";
 import { brokerKinds } from "../helpers/brokers.ts";
 import { root } from "../helpers/build.ts";
+import { startChild } from "../helpers/child.ts";
+import { celeryBin, describeWith, freshRedis } from "../helpers/services.ts";
 import { temporaryFolder } from "../helpers/tmp.ts";
 import { until } from "../helpers/until.ts";
-import { startWorker } from "../helpers/worker.ts";
+import { pythonEnv, pythonFolder, startCeleryWorker, startWorker } from "../helpers/worker.ts";
 
 interface SpanLine {
   readonly name: string;
@@ -22,7 +24,7 @@ interface SpanLine {
 }
 
 /** By OpenTelemetry's numbers. */
-const [producer, consumer] = [3, 4];
+const [producing, consuming] = [3, 4] as const;
 
 test("without an SDK nothing is loaded, and messages carry no trace", async () => {
   expect(tracing()).toBeNull();
@@ -71,10 +73,10 @@ test("a trace goes on from whoever sent the message through the worker to what i
     until(() => spans().find((span) => span.attributes["celery.task_name"] === task && span.kind === kindOfSpan), {
       message: `a span of ${task}`,
     });
-  const outer = await find("traced.outer", consumer as number);
-  const published = await find("wire.add", producer as number);
-  const inner = await find("wire.add", consumer as number);
-  const failed = await find("wire.fail", consumer as number);
+  const outer = await find("traced.outer", consuming);
+  const published = await find("wire.add", producing);
+  const inner = await find("wire.add", consuming);
+  const failed = await find("wire.fail", consuming);
   expect([outer, published, inner, failed].map((span) => span.traceId)).toEqual(Array(4).fill(traceId));
   expect([outer.parent, published.parent, inner.parent, failed.parent]).toEqual([
     parent,
@@ -98,4 +100,47 @@ test("a trace goes on from whoever sent the message through the worker to what i
     attributes: { "messaging.operation.type": "send" },
   });
   expect(failed).toMatchObject({ status: 2, attributes: { "error.type": "ValueError", "celery.state": "FAILURE" } });
+});
+
+describeWith(["redis-server", "celery"], "traces with Celery's own instrumentation", () => {
+  test("one trace goes from a Python producer through a tq worker to a Python worker", async () => {
+    await using redis = await freshRedis();
+    await using folder = await temporaryFolder();
+    const file = folder.file("spans");
+    const env = { TQ_BROKER_URL: `${redis.url}/0`, TQ_RESULT_BACKEND: `${redis.url}/1`, SPAN_FILE: file };
+    await using python = startCeleryWorker({ app: "traced", env, args: ["-P", "solo", "-Q", "for-python"] });
+    await using worker = startWorker({
+      app: join(root, "test", "apps", "traced.ts"),
+      env,
+      args: ["-c", "1", "-Q", "for-tq"],
+    });
+    await Promise.all([worker.ready(), python.ready({ timeout: 60 })]);
+    await using producer = startChild(join(celeryBin(), "python"), ["traced.py", "for-tq"], {
+      cwd: pythonFolder,
+      env: pythonEnv(env),
+    });
+    expect(await producer.exited, producer.output).toMatchObject({ code: 0 });
+    const find = (name: string) =>
+      until(
+        () =>
+          readFileSync(file, "utf8")
+            .split("\n")
+            .filter(Boolean)
+            .map((line) => JSON.parse(line) as SpanLine)
+            .find((span) => span.name === name),
+        { timeout: 20, message: name },
+      );
+    const sent = await find("apply_async/traced.across");
+    const processed = await find("process for-tq");
+    const published = await find("publish for-python");
+    const ran = await find("run/wire.mul");
+    expect([sent.kind, processed.kind, published.kind, ran.kind]).toEqual([producing, consuming, producing, consuming]);
+    expect([sent.parent, processed.parent, published.parent, ran.parent]).toEqual([
+      null,
+      sent.spanId,
+      processed.spanId,
+      published.spanId,
+    ]);
+    expect(new Set([sent, processed, published, ran].map(({ traceId }) => traceId)).size).toBe(1);
+  });
 });
