@@ -6,7 +6,7 @@
  * node sqlite-peer.mjs produce|consume|hold <database> <notes> <name>
  */
 import { appendFileSync } from "node:fs";
-import { createSqliteBroker } from "../../dist/broker/sqlite/broker.js";
+import { createSqliteBroker } from "../../build/broker/sqlite/broker.js";
 
 const [role, database, notes, name] = process.argv.slice(2);
 const broker = createSqliteBroker(`sqlite://${database}`, {
