@@ -10,6 +10,9 @@ const signature = add.signature([2, 2], { countdown: 0.1 });
 console.log(String(signature), signature.toJSON().options);
 console.log(await (await signature.delay()).get());
 
+console.log(add.signature([2], { kwargs: { y: 2 } }).args, add.signature([2], { kwargs: { y: 2 } }).kwargs);
+console.log(String(app.signature("proj.tasks.add", [2, 2], { countdown: 10 })), add.s(2, 2).run());
+
 // Partials: arguments are put in front, options are merged; immutable ones take nothing
 const partial = add.s(2);
 console.log(String(partial.clone([4])), await (await partial.delay(4)).get());
@@ -30,6 +33,9 @@ await (await concat.s(1, "1").onError(errorHandler.s()).delay())
 const chained = await chain(add.s(2, 2), add.s(4), mul.s(8)).delay();
 console.log(await chained.get());
 console.log(await chained.parent?.get(), await chained.parent?.parent?.get());
+
+const drawn = await app.asyncResult(chained.parent?.parent?.id ?? "").graph();
+console.log(drawn.nodes.size, "results,", drawn.toDot().split("->").length - 1, "edges");
 
 // Groups: a result for all of them
 const grouped = await group(range(5).map((i) => add.s(i, i))).delay();

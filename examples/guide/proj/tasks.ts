@@ -1,5 +1,6 @@
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { getTaskLogger, Ignore, Reject, Task, type TaskContext } from "tq";
+import { getTaskLogger, Ignore, Reject, sharedTask, Task, type TaskContext } from "tq";
 import { app } from "./app.ts";
 
 const logger = getTaskLogger("proj.tasks");
@@ -9,6 +10,15 @@ const logger = getTaskLogger("proj.tasks");
 export const add = app.task("proj.tasks.add", (x: number, y: number) => x + y);
 export const mul = app.task("proj.tasks.mul", (x: number, y: number) => x * y);
 export const xsum = app.task("proj.tasks.xsum", (numbers: readonly number[]) => numbers.reduce((sum, n) => sum + n, 0));
+
+/** Keyword arguments: a last parameter that is an object. */
+export const debugged = app.task(
+  "proj.tasks.debugged",
+  (x: number, y: number, { debug = false }: { readonly debug?: boolean } = {}) => `${x + y} ${debug}`,
+);
+
+export const uploadDocument = app.task("proj.tasks.uploadDocument", (file: string) => `${file} uploaded`);
+export const applyFilter = app.task("proj.tasks.applyFilter", (file: string, filter: string) => `${file}, ${filter}`);
 
 /** TypeScript refuses `add.delay(2, "2")`; a Python client's call of it would end like this one. */
 export const concat = app.task("proj.tasks.concat", (x: unknown, y: unknown) => {
@@ -27,6 +37,18 @@ export const dumpContext = app.task("proj.tasks.dumpContext", { bind: true }, (s
 
 /** The name is whatever you say. */
 export const sum = app.task("sum-of-two-numbers", (x: number, y: number) => x + y);
+
+/** For libraries, which know no app: calls go to the current one. */
+export const resize = sharedTask("lib.resize", (width: number, factor: number) => width * factor);
+
+/** Arguments nobody checks before they get here. */
+export const loose = app.task("proj.tasks.loose", { typing: false }, (x: number, y?: number) => `${x} ${y}`);
+
+/** STARTED, with the process that runs it, is stored before it runs. */
+export const tracked = app.task("proj.tasks.tracked", { trackStarted: true, bind: true }, async (self) => {
+  while (!(await self.isAborted())) await self.sleep(0.02);
+  return "stopped";
+});
 
 class Busy extends Error {
   override readonly name = "Busy";
@@ -48,6 +70,32 @@ export const refresh = app.task(
   },
 );
 
+/** Later each time: 1, 2, 4 … seconds, a random part of it, and here never more than 50 ms. */
+export const backingOff = app.task(
+  "proj.tasks.backingOff",
+  { bind: true, autoretryFor: [Busy], retryBackoff: true, retryBackoffMax: 0.05, retryJitter: true, maxRetries: null },
+  (self): string => {
+    if (self.request.retries < 4) throw new Busy("not yet");
+    return `after ${self.request.retries} retries`;
+  },
+);
+
+/** An error that says more than a text keeps it in `args`: what its constructor takes. */
+export class HttpError extends Error {
+  override readonly name = "HttpError";
+  readonly args: readonly unknown[];
+  readonly status: number;
+  constructor(status: number, text: string) {
+    super(`${status} ${text}`);
+    this.args = [status, text];
+    this.status = status;
+  }
+}
+app.errors.set("HttpError", HttpError);
+export const request = app.task("proj.tasks.request", (): never => {
+  throw new HttpError(404, "not found");
+});
+
 /** Custom states. */
 export const upload = app.task("proj.tasks.upload", { bind: true }, async (self, files: readonly string[]) => {
   for (const [index] of files.entries()) {
@@ -67,6 +115,39 @@ export const authenticate = app.task(
   { base: NaiveAuthenticateServer, bind: true },
   (self, username: string, password: string) => self.task.users.get(username) === password,
 );
+
+/** A connection opened once in each process. */
+class DatabaseTask extends Task {
+  #db: Map<string, number> | undefined;
+  get db(): Map<string, number> {
+    this.#db ??= new Map([["rows", 3]]); // connect here
+    return this.#db;
+  }
+}
+export const processRows = app.task(
+  "proj.tasks.processRows",
+  { base: DatabaseTask, bind: true },
+  (self) => self.task.db.get("rows") ?? 0,
+);
+
+/** A class that is a task by itself. */
+class Greet extends Task {
+  override readonly name = "proj.tasks.greet";
+  run(_self: TaskContext, who: string): string {
+    return `hello ${who}`;
+  }
+}
+export const greet = app.registerTask(Greet);
+
+/** Handlers of a class: all its tasks have them. */
+class Noting extends Task {
+  override afterReturn(self: TaskContext, state: string): void {
+    logger.info("%s[%s] ended: %s", self.name, self.request.id, state);
+  }
+}
+export const noted = app.task("proj.tasks.noted", { base: Noting }, (key: string): never => {
+  throw new RangeError(`no ${key}`);
+});
 
 /** Handlers. */
 export const handled = app.task(
@@ -89,6 +170,19 @@ export const ignored = app.task("proj.tasks.ignored", { bind: true }, async (sel
 /** … and one that gives its message to the dead-letter store. */
 export const rejected = app.task("proj.tasks.rejected", { acksLate: true }, (): never => {
   throw new Reject("no reason", { requeue: false });
+});
+
+/** Given back once: the second time the message says that it was delivered before. */
+export const requeued = app.task("proj.tasks.requeued", { acksLate: true, bind: true }, (self): string => {
+  if (!self.request.deliveryInfo?.redelivered) throw new Reject("not now", { requeue: true });
+  return "the second time";
+});
+
+/** Waiting for another task inside of one is refused, unless one insists. */
+export const waits = app.task("proj.tasks.waits", async () => {
+  const inner = await add.delay(1, 2);
+  const refused = await inner.get().catch((error: Error) => error.message.slice(0, 41));
+  return [refused, await inner.get({ disableSyncSubtasks: false })];
 });
 
 /** Better than a task that waits for others: a chain, started with the first. */
@@ -121,5 +215,38 @@ export const errorHandler = app.task(
   { bind: false, ignoreResult: true },
   (request: { readonly id: string }, error: Error, _traceback: string) => {
     logger.error("Task %s raised exception: %s", request.id, error.message);
+  },
+);
+
+// ── the guide's full example: comments of a blog, and a filter against spam ──
+
+export interface Comment {
+  readonly id: number;
+  readonly text: string;
+  isSpam: boolean;
+}
+
+/** Stands for the database: ids travel in messages, not rows, which would be old by the time they arrive. */
+export const comments = {
+  file: "comments.json",
+  all: (): Comment[] => JSON.parse(readFileSync(comments.file, "utf8")) as Comment[],
+  save: (all: readonly Comment[]): void => {
+    writeFileSync(`${comments.file}.new`, JSON.stringify(all));
+    renameSync(`${comments.file}.new`, comments.file); // nobody reads half of it
+  },
+};
+
+export const spamFilter = app.task(
+  "blog.tasks.spamFilter",
+  { bind: true, maxRetries: 100 },
+  (self, { commentId, remoteAddr }: { readonly commentId: number; readonly remoteAddr: string }): boolean => {
+    logger.info("checking comment %s of %s", commentId, remoteAddr);
+    const all = comments.all();
+    const comment = all.find(({ id }) => id === commentId);
+    // Not written yet: the transaction that sent this call is still open.
+    if (comment === undefined) throw self.retry({ countdown: 0.1, cause: new Error(`no comment ${commentId}`) });
+    comment.isSpam = /casino/i.test(comment.text);
+    comments.save(all);
+    return comment.isSpam;
   },
 );
