@@ -143,11 +143,12 @@ export function assemble(
         interval: options.heartbeatInterval ?? 2,
         onSent: () => void app.signals.send("heartbeatSent", { hostname }),
       });
+  const disablesPrefetch = options.disablePrefetch ?? settings.workerDisablePrefetch;
   const prefetch = (): PrefetchInput => ({
     // Autoscaled, as many as the largest pool has: it grows by what it sees waiting.
     slots: autoscaler ? autoscaler.max * slotsOf(pool, options) : pool.size,
     multiplier: options.prefetchMultiplier ?? settings.workerPrefetchMultiplier,
-    disabled: options.disablePrefetch ?? settings.workerDisablePrefetch,
+    disabled: disablesPrefetch,
   });
   const revokes = new Revokes(revokeLimits(process.env));
   const revocation = new Revocation({
@@ -183,7 +184,11 @@ export function assemble(
     revocation,
     rules: { unknownTasks: settings.workerUnknownTasks, maxCrashes: settings.workerMaxCrashes },
     deduplicate: settings.workerDeduplicateSuccessfulTasks ? backend : null,
-    onEnded: () => consumer.taskEnded(),
+    onOccupied: disablesPrefetch ? () => consumer.occupy() : null,
+    onEnded({ policy, phase }) {
+      consumer.taskEnded();
+      if (disablesPrefetch && !policy.acksLate && phase.name === "active") consumer.vacate();
+    },
     onShelved: ({ id }) => shelf.disown(id),
     onSettleError,
   });

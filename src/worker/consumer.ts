@@ -25,6 +25,10 @@ export class Consumer {
   #subscription: Subscription | undefined;
   /** Less than the bound, after a loss, until enough tasks have ended. */
   #reduction: { count: number; readonly step: number } | null = null;
+  /** Slots with tasks whose messages are settled, where these count. */
+  #occupied = 0;
+  /** Every slot is taken so: nothing is fetched for now. */
+  #full = false;
   #paused = false;
   #closed = false;
 
@@ -45,7 +49,26 @@ export class Consumer {
 
   /** The bound has changed. */
   adjustPrefetch(): void {
-    this.#subscription?.setPrefetch(this.prefetchCount, this.#parts.enough());
+    const wasFull = this.#full;
+    this.#full = this.#occupied > 0 && this.#occupied >= this.prefetchCount;
+    if (this.#full) return this.#subscription?.pause();
+    this.#subscription?.setPrefetch(this.#room, this.#parts.enough());
+    if (wasFull && !this.#paused) this.#subscription?.resume();
+  }
+
+  /**
+   * With prefetching disabled: a task whose message is settled runs in a slot that no message stands
+   * for, so one message less is taken; none while every slot is taken so. Call before it is settled.
+   */
+  occupy(): void {
+    this.#occupied += 1;
+    this.adjustPrefetch();
+  }
+
+  /** Such a task has ended. */
+  vacate(): void {
+    this.#occupied -= 1;
+    this.adjustPrefetch();
   }
 
   /** A task has ended: after a reconnect there is room for more. */
@@ -93,7 +116,7 @@ export class Consumer {
     const { broker, hostname, onDelivery } = this.#parts;
     const subscription = await broker.subscribe({
       node: hostname,
-      prefetch: this.prefetchCount,
+      prefetch: this.#room,
       enough: this.#parts.enough(),
       onDelivery,
       onLost: (error) => this.#lost(error),
@@ -109,7 +132,7 @@ export class Consumer {
       throw error;
     }
     // Told to stop in between.
-    if (this.#paused) subscription.pause();
+    if (this.#paused || this.#full) subscription.pause();
   }
 
   /** Whether messages flow, or would if there were any. */
@@ -132,6 +155,11 @@ export class Consumer {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#end();
+  }
+
+  /** Messages that may be held now; 0 is no bound. */
+  get #room(): number {
+    return this.#occupied === 0 ? this.prefetchCount : Math.max(1, this.prefetchCount - this.#occupied);
   }
 
   async #end(): Promise<void> {

@@ -31,8 +31,10 @@ export interface DispatchParts {
   readonly rules: Omit<SettleRules, "crashes">;
   /** The result store, for `workerDeduplicateSuccessfulTasks`; null when that is off. */
   readonly deduplicate: (() => Promise<ResultBackend>) | null;
+  /** A task has begun whose message is about to be acknowledged; null where nobody counts. */
+  readonly onOccupied: (() => void) | null;
   /** A task has ended. */
-  readonly onEnded: () => void;
+  readonly onEnded: (request: Request) => void;
   /** A task was put on the shelf. */
   readonly onShelved: (request: Request) => void;
   readonly onSettleError: (error: unknown) => void;
@@ -188,7 +190,10 @@ export class Dispatch {
     state.active.add(request);
     state.count(request.name, runner.pid);
     this.#parts.events.started(request);
-    if (!request.policy.acksLate) request.delivery.ack().catch(onSettleError);
+    if (!request.policy.acksLate) {
+      this.#parts.onOccupied?.();
+      request.delivery.ack().catch(onSettleError);
+    }
     if (request.policy.acksLate && request.policy.rejectOnWorkerLost) this.#memory.watch(runner.pid);
     revocation.accepted(request);
   }
@@ -298,7 +303,7 @@ export class Dispatch {
     this.#given.delete(request);
     this.#parts.state.active.delete(request);
     this.#parts.state.reserved.delete(request);
-    this.#parts.onEnded();
+    this.#parts.onEnded(request);
     this.#next();
   }
 

@@ -84,6 +84,18 @@ for (const kind of brokerKinds) {
       await other.term();
     });
 
+    test("--disable-prefetch takes a message only when a slot is free, also beside tasks that acknowledge early", async () => {
+      await using scene = await stage(kind, { args: ["-c", "1", "--disable-prefetch"] });
+      const { send, lines, worker } = scene;
+      const first = await send("early", "a", 1);
+      await until(() => lines().length === 1);
+      const all = [first, await send("early", "b", 0), await send("late", "c", 0), await send("early", "d", 0)];
+      for (const result of all) await result.get({ timeout: 10 });
+      const told = worker.lines.flatMap((line) => / (received|succeeded)( in .*)?$/.exec(line)?.[1] ?? []);
+      expect(told.slice(0, 7)).toEqual(Array.from({ length: 7 }, (_, at) => (at % 2 ? "succeeded" : "received")));
+      await worker.term();
+    });
+
     test("when its grace is over, what acknowledges late is given back and the rest is ended", async () => {
       await using scene = await stage(kind, { args: ["-c", "2", "--grace", "1"] });
       const { worker, send, lines, waiting } = scene;
