@@ -33,6 +33,11 @@ export interface Pool {
   restart(): Promise<void>;
   /** What `inspect stats` shows of it, under Celery's keys. */
   stats(): Readonly<Record<string, unknown>>;
+  /**
+   * Takes out of its hands what has not begun, in the order in which it came: what `run` promised of these
+   * never settles, and whoever gave them may give them again. Left out by pools that begin what they are given.
+   */
+  recall?(): readonly Job[];
   /** Asks every child or thread what it is doing; one that does not answer within a second has no report. Left out by pools without them. */
   report?(): Promise<readonly MemberReport[]>;
   /** Waits for running jobs; when `signal` aborts, kills what still runs. */

@@ -146,7 +146,7 @@ export function assemble(
   const disablesPrefetch = options.disablePrefetch ?? settings.workerDisablePrefetch;
   const prefetch = (): PrefetchInput => ({
     // Autoscaled, as many as the largest pool has: it grows by what it sees waiting.
-    slots: autoscaler ? autoscaler.max * slotsOf(pool, options) : pool.size,
+    slots: autoscaler ? autoscaler.max * slotsOf(pool, options) : slotsIn(pool, options),
     multiplier: options.prefetchMultiplier ?? settings.workerPrefetchMultiplier,
     disabled: disablesPrefetch,
   });
@@ -192,6 +192,7 @@ export function assemble(
     onShelved: ({ id }) => shelf.disown(id),
     onSettleError,
   });
+  revokes.onAdded(() => dispatch.reconsider());
   const rateLimits = new RateLimits({
     registry: app.tasks,
     disabled: settings.workerDisableRateLimits,
@@ -401,9 +402,13 @@ export function assemble(
   };
 }
 
-/** Jobs one child takes. */
+/** What the window is counted in: tasks that run at once or, with `-O fast`, all that are in the hands of children. */
+const slotsIn = (pool: Pool, options: WorkerOptions): number =>
+  options.optimization === "fast" ? pool.size : pool.slots;
+
+/** The same, of one child. */
 const slotsOf = (pool: Pool, options: WorkerOptions): number =>
-  pool.width > 0 ? pool.size / pool.width : (options.async ?? 1);
+  pool.width > 0 ? slotsIn(pool, options) / pool.width : (options.async ?? 1);
 
 /** Where nodes listen to each other, as in Celery: one process rarely has neighbours in a file. */
 const gossipTransports: ReadonlySet<string> = new Set(["amqp", "redis"]);

@@ -15,6 +15,8 @@ import type { WorkerOptions } from "./options.ts";
 
 /** Jobs a child may have in hand with `-O fast`. */
 const fastBatch = 64;
+/** What else it may have in hand without, where it runs one at a time and while tasks are short: the next ones need not be waited for. */
+const lookahead = 3;
 
 export interface PoolRequest {
   readonly app: Tq;
@@ -64,9 +66,10 @@ export function runsInPlace({ conf }: Tq, { pool = conf.settings.workerPool }: W
 function createPrefork(request: PoolRequest): Pool {
   const { options, logger } = request;
   const slots = options.async ?? 1;
-  const wanted = Math.max(slots, options.optimization === "fast" ? fastBatch : 1);
+  const eager = options.optimization === "fast";
+  const wanted = eager ? Math.max(slots, fastBatch) : slots === 1 ? 1 + lookahead : slots;
   const birth = { ...birthOf(request, "prefork"), slots };
-  const maker = new ProcessMaker({ birth, batches: wanted > 1, logger });
+  const maker = new ProcessMaker({ birth, logger });
   return new CrewPool({
     ...crewOptions(request),
     kind: "prefork",
@@ -74,6 +77,7 @@ function createPrefork(request: PoolRequest): Pool {
     make: maker.make,
     slots,
     batch: maker.takesBack ? wanted : slots,
+    eager,
     onEnd: () => maker[Symbol.dispose](),
   });
 }
@@ -89,6 +93,7 @@ async function createThreads(request: PoolRequest): Promise<Pool> {
     make: (identity, events) => new Thread({ ...birth, ...identity }, events),
     slots,
     batch: slots,
+    eager: false,
     onEnd: () => undefined,
   });
 }

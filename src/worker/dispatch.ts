@@ -52,8 +52,12 @@ export class Dispatch {
   readonly #quiet: (() => void)[] = [];
   #head = 0;
   #running = 0;
-  /** In the pool's hands. */
+  /** In the pool's hands, or about to be. */
   readonly #given = new Set<Request>();
+  /** By what the pool was given of it. */
+  readonly #jobs = new Map<Job, Request>();
+  /** Of a task that has killed no child. */
+  readonly #rules: SettleRules;
   #stopped = false;
   #cold = false;
   /** Stopped because their message cannot be acknowledged any more. */
@@ -62,6 +66,7 @@ export class Dispatch {
 
   constructor(parts: DispatchParts) {
     this.#parts = parts;
+    this.#rules = { ...parts.rules, crashes: 0 };
   }
 
   reserve(request: Request): void {
@@ -74,6 +79,7 @@ export class Dispatch {
 
   /** Starts nothing more. What is not in the pool's hands is no longer waited with: these are to be given back. */
   stop(): readonly Request[] {
+    this.#recall();
     const { reserved } = this.#parts.state;
     const waiting = [...reserved].filter((request) => !this.#given.has(request));
     this.#stopped = true;
@@ -107,8 +113,35 @@ export class Dispatch {
     }
   }
 
+  /** Something has been revoked: what the pool has in hand and has not begun is looked at again before it does. */
+  reconsider(): void {
+    const { revocation } = this.#parts;
+    for (const request of this.#given) {
+      if (request.phase.name !== "reserved" || !revocation.concerns(request)) continue;
+      this.#recall();
+      return this.#next();
+    }
+  }
+
+  /** What the pool has not begun waits here again, at the head. */
+  #recall(): void {
+    const back: Request[] = [];
+    for (const job of this.#parts.pool.recall?.() ?? []) {
+      const request = this.#jobs.get(job);
+      if (request === undefined) continue;
+      this.#jobs.delete(job);
+      this.#given.delete(request);
+      this.#running -= 1;
+      back.push(request);
+    }
+    if (back.length === 0) return;
+    this.#queue.splice(0, this.#head, ...back);
+    this.#head = 0;
+  }
+
   /** Waiting requests whose delivery the broker took back are dropped: they come again. */
   dropLost(): void {
+    this.#recall();
     const waiting = this.#queue.slice(this.#head);
     this.#queue.length = 0;
     this.#head = 0;
@@ -116,6 +149,7 @@ export class Dispatch {
       if (request.delivery.lost) this.#parts.state.reserved.delete(request);
       else this.#queue.push(request);
     }
+    this.#next();
   }
 
   /** The pool takes more than before: what waits may begin. */
@@ -159,12 +193,14 @@ export class Dispatch {
   }
 
   #run(request: Request): void {
+    const job = this.#job(request);
+    this.#jobs.set(job, request);
     void this.#parts.pool
-      .run(this.#job(request), (runner) => this.#accepted(request, runner))
+      .run(job, (runner) => this.#accepted(request, runner))
       .then(
-        ({ outcome, runner }) => this.#ended(request, outcome, runner),
+        ({ outcome, runner }) => this.#ended(request, job, outcome, runner),
         // A pool makes an outcome of whatever happens to a task: only a message it cannot hand on gets here.
-        (error: unknown) => this.#ended(request, { kind: "invalid", reason: String(error), record: null }, null),
+        (error: unknown) => this.#ended(request, job, { kind: "invalid", reason: String(error), record: null }, null),
       );
   }
 
@@ -198,7 +234,8 @@ export class Dispatch {
     revocation.accepted(request);
   }
 
-  #ended(request: Request, outcome: Outcome, runner: Runner | null): void {
+  #ended(request: Request, job: Job, outcome: Outcome, runner: Runner | null): void {
+    this.#jobs.delete(job);
     this.#free(request);
     const stopped = outcome.kind === "lost" || outcome.kind === "terminated";
     if (stopped && (this.#cold || this.#cancelled.has(request))) {
@@ -289,12 +326,12 @@ export class Dispatch {
   /** The end, with all that is known of it, and what becomes of the message. */
   #judge(request: Request, outcome: Outcome, runner: Runner | null): [Outcome, Settlement] {
     const { rules, onShelved } = this.#parts;
-    const memory = runner === null ? null : this.#memory.last(runner.pid);
     const crashes = crashesOf(request, outcome);
-    const settlement = settle(outcome, request.policy, { ...rules, crashes });
+    const settlement = settle(outcome, request.policy, crashes === 0 ? this.#rules : { ...rules, crashes });
     if (settlement === "shelf") onShelved(request);
-    const isLoop = settlement === "dead" && outcome.kind === "lost" && crashes >= rules.maxCrashes;
-    return [isLoop ? { ...outcome, deaths: crashes, memory } : outcome, settlement];
+    if (settlement !== "dead" || outcome.kind !== "lost" || crashes < rules.maxCrashes) return [outcome, settlement];
+    const memory = runner === null ? null : this.#memory.last(runner.pid);
+    return [{ ...outcome, deaths: crashes, memory }, settlement];
   }
 
   /** The slot is free again. */

@@ -52,26 +52,33 @@ export class Revocation {
     return true;
   }
 
+  /** Whether the task has been revoked. */
+  concerns(request: Request): boolean {
+    return this.#parts.revokes.find(request.message.headers) !== null;
+  }
+
   /**
    * Revokes tasks by id: they are marked, and shown as REVOKED at once, even when nobody here
    * knows them (protocol 10.4). Resolves when that is stored or could not be.
    */
   async revoke(ids: Iterable<string>): Promise<void> {
     const all = [...new Set(ids)];
-    this.#parts.revokes.revoke(all);
     this.#parts.logger.info("Tasks flagged as revoked: %s", all.join(", "));
+    this.#parts.revokes.revoke(all);
     await this.#show(all);
   }
 
   /** Revokes tasks by id and stops those in hand with a signal; resolves to the ids of these. */
   async terminate(ids: Iterable<string>, signal: NodeJS.Signals = "SIGTERM"): Promise<string[]> {
     const all = new Set(ids);
+    // What has not begun is over as soon as it is revoked.
+    const inHand = [...this.#parts.state.requests()].filter(({ id }) => all.has(id));
     this.#parts.revokes.revoke(all);
     // Shown first, so that what the task itself comes to is not overwritten by it.
     await this.#show([...all]);
     const terminated = new Set<string>();
-    for (const request of this.#parts.state.requests()) {
-      if (!all.has(request.id) || terminated.has(request.id)) continue;
+    for (const request of inHand) {
+      if (terminated.has(request.id)) continue;
       terminated.add(request.id);
       this.#parts.logger.info("Terminating %s (Signals.%s)", request.id, signal);
       this.#terminate(request, signal);

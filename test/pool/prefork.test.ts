@@ -84,6 +84,53 @@ describe("batches (-O fast)", () => {
   });
 });
 
+describe("short tasks, handed out ahead (-O fair)", () => {
+  /** Short tasks, so many that every child is known to be quick. */
+  const warm = async (pool: Pool): Promise<void> => {
+    for (let round = 0; round < 8; round += 1) {
+      await Promise.all(Array.from({ length: pool.size }, (_, n) => pool.run(jobOf("ok", [n]), accept)));
+    }
+  };
+
+  test("what waits behind a task that turns out to be long is run at once by who is free", async () => {
+    const { pool } = await started({ concurrency: 2 });
+    await warm(pool);
+    const marks = file();
+    let longEnded = false;
+    const long = pool.run(jobOf("busy", [1_500]), accept).finally(() => {
+      longEnded = true;
+    });
+    const short = await Promise.all(
+      Array.from({ length: pool.size - 1 }, (_, n) => pool.run(jobOf("wait", [0, marks, String(n)]), accept)),
+    );
+    expect(longEnded).toBe(false);
+    expect(successes(short)).toBe(pool.size - 1);
+    const begins = linesOf(marks).filter((line) => line.startsWith("begin"));
+    expect(new Set(begins).size).toBe(begins.length);
+    expect(begins).toHaveLength(pool.size - 1);
+    await long;
+  });
+
+  test("what has not begun can be recalled: it never runs, and runs once when it is given again", async () => {
+    const { pool } = await started({ concurrency: 1 });
+    await warm(pool);
+    const marks = file();
+    let begun = 0;
+    const long = pool.run(jobOf("busy", [300]), () => {
+      begun += 1;
+    });
+    const jobs = [0, 1, 2].map((n) => jobOf("wait", [0, marks, String(n)]));
+    for (const job of jobs) void pool.run(job, accept);
+    await until(() => begun === 1);
+    expect(pool.recall?.()).toEqual(jobs);
+    expect(pool.recall?.()).toEqual([]);
+    const again = pool.run(jobs[1] as (typeof jobs)[number], accept);
+    expect((await long).outcome).toMatchObject({ kind: "success" });
+    expect((await again).outcome).toMatchObject({ kind: "success" });
+    expect(linesOf(marks).filter((line) => line.startsWith("begin"))).toEqual(["begin 1"]);
+  });
+});
+
 describe("many tasks in one child (--async)", () => {
   test("one child runs as many at once as it was told to", async () => {
     const { pool } = await started({ concurrency: 1, async: 50 });

@@ -74,6 +74,23 @@ describe("a worker that is told to revoke", () => {
     expect(linesOf(path)).toEqual([]);
   });
 
+  test("nor what a child already has in its hand behind another one", async () => {
+    // Of short tasks the next ones are handed out ahead.
+    const short = await Promise.all(Array.from({ length: 12 }, (_, n) => app.sendTask("acts.add", [n, 1])));
+    for (const result of short) await result.get({ timeout: 20 });
+    const [first, second] = [file(), file()];
+    const long = await app.sendTask("acts.slow", [first, "a", 2]);
+    const behind = await app.sendTask("acts.slow", [second, "b", 0]);
+    await running(first);
+    await until(() => worker.state.reserved.size === 1);
+    await worker.revocation.revoke([behind.id]);
+    await until(() => told.some(({ id }) => id === behind.id));
+    expect([...worker.state.active].map(({ id }) => id)).toEqual([long.id]);
+    expect(await errorOf(behind)).toBeInstanceOf(TaskRevokedError);
+    await long.get({ timeout: 20 });
+    expect(linesOf(second)).toEqual([]);
+  });
+
   test("does not run what waits for a slot, nor what is held for its time", async () => {
     const path = file();
     const first = await app.sendTask("acts.slow", [path, "first", 1.2]);

@@ -59,12 +59,18 @@ export abstract class RedisCommands {
     } catch (error) {
       if (!this.#flags || script.older === null || !/compiling script/i.test(textOf(error))) throw error;
       this.#flags = false;
-      return send(script.older.text);
+      return send(this.#fit(script).text);
     }
   }
 
   #fit(script: RedisScript): RedisScript {
-    return this.#flags ? script : (script.older ?? script);
+    const prepared = this.prepare(script);
+    return this.#flags ? prepared : (prepared.older ?? prepared);
+  }
+
+  /** The script as it is sent. */
+  protected prepare(script: RedisScript): RedisScript {
+    return script;
   }
 }
 

@@ -1,10 +1,12 @@
 import { BrokerConnectionError, type OperationalError } from "../../errors.ts";
 import { type Answer, type Argument, RedisCommands } from "./commands.ts";
 import type { RedisConnection, RedisErrorMaker } from "./connection.ts";
+import { inDatabase, type RedisScript } from "./scripts.ts";
 
 /**
  * A database of a server over a connection that works in another one: each command goes out
- * between two SELECTs, in one write, so that nothing of the connection's owner comes between them.
+ * between two SELECTs, in one write, so that nothing of the connection's owner comes between them;
+ * a script selects for itself.
  * Failures come out as the error of the port it serves.
  */
 export class RedisDatabase extends RedisCommands {
@@ -13,6 +15,7 @@ export class RedisDatabase extends RedisCommands {
   /** Database the connection works in. */
   readonly #home: number;
   readonly #error: RedisErrorMaker;
+  readonly #scripts = new Map<RedisScript, RedisScript>();
 
   private constructor(connection: RedisConnection, db: number, home: number, error: RedisErrorMaker) {
     super();
@@ -45,10 +48,20 @@ export class RedisDatabase extends RedisCommands {
     }
   }
 
+  protected override prepare(script: RedisScript): RedisScript {
+    if (this.#db === this.#home) return script;
+    let prepared = this.#scripts.get(script);
+    if (prepared === undefined) {
+      prepared = inDatabase(script, this.#db);
+      this.#scripts.set(script, prepared);
+    }
+    return prepared;
+  }
+
   protected override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
     const { client } = this.#connection;
     const given = args as Argument[];
-    if (this.#db === this.#home) {
+    if (this.#db === this.#home || command === "evalsha" || command === "eval") {
       const sent = answer === "text" ? client.call(command, given) : client.callBuffer(command, given);
       return sent as Promise<Reply>;
     }

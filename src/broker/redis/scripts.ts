@@ -22,6 +22,14 @@ export function plainScript(body: string): RedisScript {
   return fromText(body.trim(), null);
 }
 
+/** The same script, working in another database than its caller's, who stays where he is (Redis 2.8.12). */
+export function inDatabase(script: RedisScript, db: number): RedisScript {
+  const { text } = script;
+  const body = text.startsWith("#!") ? text.indexOf("\n") + 1 : 0;
+  const older = script.older === null ? null : inDatabase(script.older, db);
+  return fromText(`${text.slice(0, body)}redis.call('SELECT', ${db})\n${text.slice(body)}`, older);
+}
+
 function fromText(text: string, older: RedisScript | null): RedisScript {
   return { text, sha: createHash("sha1").update(text).digest("hex"), older };
 }

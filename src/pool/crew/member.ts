@@ -23,10 +23,11 @@ export interface Member {
   readonly pid: number;
   give(seq: number, job: Job): void;
   /**
-   * Takes back what it was given and has not begun; what comes back it will never run, even if
-   * its event loop is blocked. Empty where a member begins whatever it is given.
+   * Takes back what it was given and has not begun, the longest waiting first, at most so many; what
+   * comes back it will never run, even if its event loop is blocked. Empty where a member begins
+   * whatever it is given.
    */
-  takeBack(): readonly number[];
+  takeBack(most?: number): readonly number[];
   /** Asks a run to stop: its signal aborts, and its end counts no more. Answered by `onAbandoned`. */
   abandon(seq: number, reason: AbandonReason): void;
   /** Asks it what it is doing. Does not settle while its event loop is blocked, or when it has ended. */

@@ -17,8 +17,10 @@ export interface CrewOptions {
   readonly width: number;
   /** Tasks a member runs at once. */
   readonly slots: number;
-  /** Jobs a member may have in hand: as many as slots is fair, more saves round trips when tasks are short. */
+  /** Jobs a member may have in hand: more than slots saves round trips when tasks are short. */
   readonly batch: number;
+  /** Whether it may have as many whatever its tasks are like; otherwise while they are short only. */
+  readonly eager: boolean;
   readonly limits: RecycleLimits;
   /** Seconds a new member may take until it is ready. */
   readonly aliveTimeout: number;
@@ -40,6 +42,8 @@ const exitPatienceMs = 5_000;
 const reportPatienceMs = 1_000;
 /** A member that has made no progress for this long while jobs wait behind a task is stuck with that task. */
 const stuckMs = 20;
+/** Seconds: a task that takes longer is worth a round trip of its own. */
+const briskSeconds = 0.005;
 /** How long an event loop may take to answer before it counts as blocked. */
 const answerMs = 400;
 /** How long a task that was told to stop may keep its member from being used. */
@@ -52,8 +56,8 @@ const firstGuessOfStartMs = 500;
 /**
  * Members — child processes or threads — that run jobs, and are replaced when they die or have
  * served long enough. Jobs a member had not begun go to another one; what it was running when it
- * died ends as `lost`. What waits behind a long task is taken back from its member and goes to the
- * next free one, so that handing out short tasks in batches costs no fairness.
+ * died ends as `lost`. What waits behind a task is taken back from its member as soon as another one is
+ * free, or when the task turns out to be long, so that handing out more than is begun costs no fairness.
  */
 export class CrewPool implements Pool {
   readonly kind: string;
@@ -71,6 +75,7 @@ export class CrewPool implements Pool {
   #started: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
   #idle: (() => void) | undefined;
   #watch: NodeJS.Timeout | undefined;
+  #sharing: NodeJS.Immediate | undefined;
   #restarting: Promise<void> | undefined;
 
   constructor(options: CrewOptions) {
@@ -119,6 +124,13 @@ export class CrewPool implements Pool {
       if (this.#ended) this.#resolve(entry, notBegun(null, null), null);
       else this.#place(entry);
     });
+  }
+
+  recall(): readonly Job[] {
+    const back = this.#waiting.splice(0);
+    if (this.#batches) for (const slot of this.#slots) if (slot.state === "ready") back.push(...this.#takeBack(slot));
+    for (const slot of this.#slots) slot.slow = false;
+    return back.sort((a, b) => a.seq - b.seq).map(({ job }) => job);
   }
 
   terminate(taskId: string, signal: NodeJS.Signals): boolean {
@@ -184,6 +196,7 @@ export class CrewPool implements Pool {
     });
     clearTimeout(deadline);
     clearTimeout(this.#watch);
+    clearImmediate(this.#sharing);
     this.#ended = true;
     for (const entry of this.#waiting.splice(0)) this.#resolve(entry, notBegun(null, null), null);
     this.#options.onEnd();
@@ -225,8 +238,8 @@ export class CrewPool implements Pool {
   /** Jobs a member can be given now. */
   #room(slot: Slot): number {
     if (slot.state !== "ready" || slot.spare || slot.stuck) return 0;
-    const { batch, slots, limits } = this.#options;
-    const most = slot.slow ? slots : batch;
+    const { batch, slots, limits, eager } = this.#options;
+    const most = slot.slow || !(eager || slot.brisk) ? slots : batch;
     const served = limits.maxTasks ? limits.maxTasks - slot.tasks : most;
     return Math.min(most, served) - slot.occupied;
   }
@@ -287,10 +300,37 @@ export class CrewPool implements Pool {
     if (backlog) this.#keepWatch();
   }
 
+  /** A member has room while something waits in the hand of another: once this turn has brought it nothing. */
+  #share(): void {
+    const { slots } = this.#options;
+    if (!this.#batches || this.#sharing !== undefined) return;
+    let waits = false;
+    for (const slot of this.#slots) waits ||= slot.occupied > slots;
+    if (!waits) return;
+    this.#sharing = setImmediate(() => {
+      this.#sharing = undefined;
+      for (const slot of this.#slots) if (slot.occupied < slots) this.#helpOut(slot);
+    });
+  }
+
+  /** Takes what has waited longest from the member with the most in hand. */
+  #helpOut(idle: Slot): void {
+    while (this.#room(idle) > 0 && idle.occupied < this.#options.slots) {
+      let donor: Slot | undefined;
+      for (const slot of this.#slots) {
+        if (slot === idle || slot.state !== "ready" || !slot.hasBacklog) continue;
+        if (!donor || slot.occupied > donor.occupied) donor = slot;
+      }
+      const [entry] = donor ? this.#takeBack(donor, 1) : [];
+      if (!entry) return;
+      this.#give(idle, entry);
+    }
+  }
+
   /** Out of a member's hands: what it has not begun, in the order in which it was given. */
-  #takeBack(slot: Slot): Entry[] {
+  #takeBack(slot: Slot, most?: number): Entry[] {
     const back: Entry[] = [];
-    for (const seq of slot.member.takeBack()) {
+    for (const seq of slot.member.takeBack(most)) {
       const entry = slot.entries.get(seq);
       if (!entry) continue;
       slot.entries.delete(seq);
@@ -402,6 +442,7 @@ export class CrewPool implements Pool {
     slot.settle();
     this.#announceStart();
     this.#refill(slot);
+    if (slot.occupied < this.#options.slots) this.#share();
   }
 
   #warnOfLargeApp(slot: Slot): void {
@@ -452,12 +493,14 @@ export class CrewPool implements Pool {
   #onDone(slot: Slot, seq: number, outcome: Completed): void {
     this.#moved(slot);
     slot.tasks += 1;
+    slot.brisk = "runtime" in outcome && outcome.runtime < briskSeconds;
     const entry = slot.entries.get(seq);
     slot.entries.delete(seq);
     slot.ghosts.delete(seq);
     if (slot.state === "ready") this.#review(slot);
     else if (slot.doomed && slot.entries.size === 0) slot.member.kill("SIGKILL");
     if (entry) this.#resolve(entry, outcome, slot.runner);
+    if (slot.occupied < this.#options.slots) this.#share();
     this.#idle?.();
   }
 

@@ -47,6 +47,8 @@ export class Slot {
   stuck = false;
   /** Has begun nothing of what it was given for a while: it is given no more than it can begin at once. */
   slow = false;
+  /** Its last task was over in a moment: what follows may already be in its hand. */
+  brisk = false;
   /** Killed for the sake of one run; the others in it have done nothing wrong. */
   sacrificed = false;
   aliveTimer: NodeJS.Timeout | undefined;

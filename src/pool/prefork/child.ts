@@ -61,10 +61,10 @@ export class Child implements Member {
     this.#write(encodeToChild({ kind: "run", seq, job }));
   }
 
-  takeBack(): readonly number[] {
+  takeBack(most?: number): readonly number[] {
     if (!this.#claims) return [];
     this.#flush();
-    return this.#claims.takeBack();
+    return this.#claims.takeBack(most);
   }
 
   abandon(seq: number, reason: AbandonReason): void {

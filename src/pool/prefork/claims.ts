@@ -27,13 +27,14 @@ export class Claims {
     writeSync(this.fd, tokens);
   }
 
-  /** Everything not begun: from now on it is the caller's. */
-  takeBack(): readonly number[] {
+  /** What has not begun, the longest waiting first, at most so many: from now on it is the caller's. */
+  takeBack(most = Number.POSITIVE_INFINITY): readonly number[] {
     const seqs: number[] = [];
-    while (this.#open) {
-      const read = readWithoutWaiting(this.fd, this.#taken);
+    while (this.#open && seqs.length < most) {
+      const room = Math.min(this.#taken.length, (most - seqs.length) * tokenSize);
+      const read = readWithoutWaiting(this.fd, this.#taken, room);
       for (let at = 0; at < read; at += tokenSize) seqs.push(this.#taken.readUInt32LE(at));
-      if (read < this.#taken.length) break;
+      if (read < room) break;
     }
     return seqs;
   }
@@ -46,15 +47,15 @@ export class Claims {
 
 /** The child's side: the next job that is still its own, or undefined when all were taken back. */
 export function takeClaim(fd: number): number | undefined {
-  return readWithoutWaiting(fd, claimed) === tokenSize ? claimed.readUInt32LE(0) : undefined;
+  return readWithoutWaiting(fd, claimed, tokenSize) === tokenSize ? claimed.readUInt32LE(0) : undefined;
 }
 
 const tokenSize = 4;
 const claimed = Buffer.alloc(tokenSize);
 
-function readWithoutWaiting(fd: number, into: Buffer): number {
+function readWithoutWaiting(fd: number, into: Buffer, length: number): number {
   try {
-    return readSync(fd, into, 0, into.length, null);
+    return readSync(fd, into, 0, length, null);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EAGAIN") return 0;
     throw error;

@@ -7,8 +7,6 @@ import type { ChildBirth } from "./ipc.ts";
 
 export interface ProcessMakerOptions {
   readonly birth: Omit<ChildBirth, "index" | "name" | "claims">;
-  /** Whether a child may have more than one job in hand. */
-  readonly batches: boolean;
   readonly logger: Logger;
 }
 
@@ -20,7 +18,7 @@ export class ProcessMaker implements Disposable {
 
   constructor(options: ProcessMakerOptions) {
     this.#options = options;
-    if (options.batches) this.#claims = claimsIfPossible(options.logger);
+    this.#claims = claimsIfPossible(options.logger);
   }
 
   /** Whether what a child has not begun can be taken back from it. */
