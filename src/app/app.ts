@@ -224,6 +224,7 @@ export class Tq implements AsyncDisposable {
       queues: () => this.topology.consumed.keys(),
       serializer: () => this.conf.settings.resultSerializer,
       revoke: async (ids, terminate) => void (await this.control.revoke(ids, { terminate })),
+      ask: (ids) => this.control.inspect().queryTask(...ids),
     });
     return this.#workflows;
   }

@@ -4,6 +4,8 @@ import { encodeRecord } from "../backend/record.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Plan } from "../canvas/plan.ts";
 import { followWorkflow, type Progress, type WorkflowRecord } from "../canvas/progress.ts";
+import type { ByNode } from "../control/inspect.ts";
+import type { TaskWhereabouts } from "../control/replies.ts";
 import { OperationalError, TaskRevokedError } from "../errors.ts";
 import { encodeError } from "../protocol/exception.ts";
 import { isReady } from "../protocol/states.ts";
@@ -23,6 +25,27 @@ export interface WorkflowsParts {
   readonly queues: () => Iterable<string>;
   readonly serializer: () => string;
   readonly revoke: (ids: readonly string[], terminate: boolean) => Promise<void>;
+  /** Asks all workers which of these calls they have in hand, or know to wait in the broker for their time. */
+  readonly ask: (ids: readonly string[]) => Promise<ByNode<Readonly<Record<string, TaskWhereabouts>>>>;
+}
+
+/** What `repair` has done. */
+export interface Repaired {
+  /** Calls sent again. */
+  readonly sent: number;
+  /** Calls told of a failure before them. */
+  readonly told: number;
+  /** Calls a worker has in hand, which were left alone. */
+  readonly inHand: readonly { readonly id: string; readonly state: string; readonly node: string }[];
+}
+
+export interface RepairOptions {
+  /** Sends again whatever has not ended: also while messages wait, also what a worker has in hand. */
+  readonly force?: boolean;
+  /** Where calls go instead of where they were sent first. */
+  readonly queue?: string;
+  /** Told, before anything is mended, what could not be found out. */
+  readonly onDoubt?: (doubt: string) => void;
 }
 
 /**
@@ -67,21 +90,20 @@ export class Workflows {
   }
 
   /**
-   * Sends again what should be under way and is not, and tells of failures nobody was told of. A
-   * call that still waits in a queue would run twice, so this refuses while messages wait, unless `force`.
-   * `queue` is where calls go instead of where they were sent first.
+   * Sends again what should be under way and is not, and tells of failures nobody was told of. What a
+   * worker has in hand, or sees waiting in the broker for its time, is left alone. A call that still waits in
+   * a queue would run twice, so this refuses while messages wait, unless `force`.
    */
-  async repair(
-    id: string,
-    options: { readonly force?: boolean; readonly queue?: string } = {},
-  ): Promise<{ readonly sent: number; readonly told: number } | undefined> {
+  async repair(id: string, options: RepairOptions = {}): Promise<Repaired | undefined> {
     const record = await this.#record(id);
     if (record === undefined) return undefined;
     const { open, untold } = await this.#follow(record);
-    if (!options.force) await this.#assertQuiet(open.map(({ plan }) => plan));
+    const inHand = options.force ? [] : await this.#inHand(open, options.onDoubt);
+    const lost = open.filter((call) => !inHand.some((one) => one.id === call.id));
+    if (!options.force) await this.#assertQuiet(lost.map(({ plan }) => plan));
     const backend = await this.#parts.backend();
     for (const { id: taskId, because } of untold) await this.#store(backend, taskId, "FAILURE", because.result);
-    for (const { plan } of open) {
+    for (const { plan } of lost) {
       const calls = plan.calls.map((call) =>
         options.queue === undefined
           ? call
@@ -89,7 +111,7 @@ export class Workflows {
       );
       await this.#parts.sender().sendPlan({ ...plan, calls });
     }
-    return { sent: open.length, told: untold.length };
+    return { sent: lost.length, told: untold.length, inHand };
   }
 
   /** Revokes everything that has not ended, and says so in its results; how many those were. */
@@ -105,6 +127,19 @@ export class Workflows {
     const error = encodeError(new TaskRevokedError("canceled"));
     for (const one of left) await this.#store(backend, one, "REVOKED", error);
     return left.length;
+  }
+
+  async #inHand(open: Progress["open"], onDoubt: RepairOptions["onDoubt"]): Promise<Repaired["inHand"]> {
+    if (open.length === 0) return [];
+    const answers = Object.entries((await this.#parts.ask(open.map(({ id }) => id))) ?? {});
+    if (answers.length === 0) onDoubt?.("no worker has answered: whether one runs any of these calls is not known");
+    const broker = await this.#parts.broker();
+    const later = open.some(({ plan }) => plan.calls.some(({ options }) => options.eta ?? options.countdown));
+    if (later && broker.displayUrl.startsWith("amqp"))
+      onDoubt?.("RabbitMQ does not tell which calls wait in it for their time");
+    return answers.flatMap(([node, calls]) =>
+      Object.entries(calls).map(([id, [state]]) => ({ id, state: String(state), node })),
+    );
   }
 
   async #assertQuiet(plans: readonly Plan[]): Promise<void> {

@@ -8,7 +8,7 @@ const options = {
   force: {
     flags: ["--force"],
     group: "Canvas Options",
-    help: "repair: also while messages wait in the queues, and what is sent again may be among them.",
+    help: "repair: also while messages wait in the queues, and also what a worker has in hand: it may run twice.",
   },
   queue: {
     flags: ["--queue"],
@@ -31,8 +31,8 @@ The id is that of its result, of its first step, or of one of its chords. Known
 are workflows that tq has sent, for as long as results are kept.
 
   show    which calls have ended, which are under way, what chords wait for
-  repair  sends again what should be under way and is in no queue, and tells
-          of failures nobody was told of
+  repair  sends again what should be under way and is in no queue and in no
+          worker's hands, and tells of failures nobody was told of
   cancel  revokes what has not ended`,
   define(command) {
     command
@@ -58,8 +58,11 @@ are workflows that tq has sent, for as long as results are kept.
           return EX_OK;
         }
         case "repair": {
-          const done = await workflows.repair(id, { force, ...(queue === undefined ? {} : { queue }) });
+          const onDoubt = (doubt: string): void => output.notice(doubt);
+          const done = await workflows.repair(id, { force, onDoubt, ...(queue === undefined ? {} : { queue }) });
           if (done === undefined) return unknown();
+          for (const { id: call, state, node } of done.inHand)
+            output.print(`${call} is ${state} on ${node}: left alone`);
           output.print(`${done.sent} sent again, ${done.told} told of a failure before them`);
           return EX_OK;
         }

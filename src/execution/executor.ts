@@ -351,7 +351,7 @@ export class Executor {
 }
 
 /** Errbacks of the newer style take request, error and traceback, and are called where the task failed. */
-function inlineTask(registry: TaskRegistry, name: string): Task | undefined {
+export function inlineTask(registry: TaskRegistry, name: string): Task | undefined {
   const task = registry.get(name);
   return task && !task.options.bind && task.parameters.names.length > 1 ? task : undefined;
 }

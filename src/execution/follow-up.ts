@@ -137,6 +137,23 @@ export class FollowUp {
     }
   }
 
+  /** The same for a task whose process is gone: errbacks that are called are called here, as Celery's parent does. */
+  async interrupted(ended: Ended, thrown: Error): Promise<void> {
+    const inline = await this.failed(ended, encodeError(thrown), null);
+    if (inline.length === 0) return;
+    const { headers } = ended.message;
+    const [args, kwargs, embed] = ended.body;
+    const context = this.#contextOf({
+      task: headers.task,
+      args,
+      kwargs,
+      options: { task_id: headers.id, root_id: headers.root_id, group_id: headers.group, link_error: embed.errbacks },
+      subtask_type: null,
+      immutable: false,
+    });
+    for (const errback of inline) await this.#callErrback(errback, context, thrown, null);
+  }
+
   async #failed(
     ended: Ended,
     error: WireError,
@@ -239,7 +256,7 @@ export class FollowUp {
     }
   }
 
-  /** What an errback sees of a call that was never made. */
+  /** What an errback sees of a call that never ran, or whose process is gone. */
   #contextOf({ task, args, kwargs, options }: SignatureDict): TaskContext {
     const request = blankRequest({
       id: String(options.task_id ?? ""),

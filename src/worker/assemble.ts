@@ -5,6 +5,7 @@ import { planSignature } from "../canvas/plan.ts";
 import { sharesStore } from "../config/shared-store.ts";
 import { BrokerConnectionError } from "../errors.ts";
 import { Dispatcher } from "../events/dispatcher.ts";
+import { inlineTask } from "../execution/executor.ts";
 import { FollowUp } from "../execution/follow-up.ts";
 import { Recorder } from "../execution/record.ts";
 import type { RootLogger } from "../log.ts";
@@ -110,7 +111,10 @@ export function assemble(
   const backend = () => app.backend();
   const results = new ResultKeeper(backend, logger);
   const recorder = new Recorder({ settings, backend });
-  const followUp = new FollowUp({ settings, backend, sender: app.sender, logger }, recorder);
+  const followUp = new FollowUp(
+    { settings, backend, sender: app.sender, logger, inlineErrback: ({ task }) => inlineTask(app.tasks, task) },
+    recorder,
+  );
   const interrupted = new Interrupted({
     accept,
     resultSerializer: settings.resultSerializer,

@@ -80,7 +80,7 @@ export class Interrupted {
     // What kills children that open it is not opened here.
     if (outcome.kind === "lost" && !outcome.accepted && outcome.deaths !== undefined) return;
     const opened = await this.#open(message);
-    await this.#parts.followUp.failed(opened, error, null);
+    await this.#parts.followUp.interrupted(opened, Interrupted.error(outcome));
     await this.#tell(opened, task, Interrupted.error(outcome));
   }
 

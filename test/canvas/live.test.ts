@@ -221,6 +221,38 @@ for (const kind of brokerKinds) {
       expect(await workflows.show("no-such-workflow")).toBeUndefined();
     });
 
+    test("what a worker has in hand, or sees waiting in the broker for its time, is not sent again", async () => {
+      const { add, xsum } = tasks;
+      const sleep = wire.app.signature<[], number>("wire.sleep", [1.5]);
+      const result = await chord([sleep, add.s(1, 1).set({ countdown: 60 })], xsum.s()).delay();
+      const [running = "", later = ""] = result.parent?.leaves ?? [];
+      const { workflows } = wire.app;
+      await until(async () => (await wire.app.asyncResult(running).state()) === "STARTED");
+      const doubts: string[] = [];
+      const repaired = await workflows.repair(result.id, { onDoubt: (doubt) => doubts.push(doubt) });
+      const states = Object.fromEntries(repaired?.inHand.map(({ id, state }) => [id, state]) ?? []);
+      if (kind.name === "RabbitMQ") {
+        expect([repaired?.sent, states, doubts]).toEqual([
+          1,
+          { [running]: "active" },
+          [expect.stringContaining("RabbitMQ does not tell")],
+        ]);
+      } else {
+        expect([repaired?.sent, states, doubts]).toEqual([0, { [running]: "active", [later]: "scheduled" }, []]);
+      }
+      await workflows.cancel(result.id);
+    });
+
+    test("an errback of the newer style is called also when the child that ran the task is gone", async () => {
+      const { noteError } = tasks;
+      const path = folder.file("gone");
+      const signature = wire.app.signature<[], unknown>("wire.kill_child").onError(noteError.s(path) as never);
+      const result = await signature.delay();
+      await expect(result.get(soon)).rejects.toMatchObject({ name: "WorkerLostError" });
+      await until(() => linesOf(path).length > 0, { message: `the errback\n${worker.output.slice(-2000)}` });
+      expect(linesOf(path)).toEqual([`WorkerLostError ${result.id}`]);
+    });
+
     test("a result can be aborted, revoked and forgotten", async () => {
       const { echo } = tasks;
       const result = await echo.applyAsync([1], { countdown: 30 });

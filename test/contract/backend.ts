@@ -467,6 +467,25 @@ export function backendContract(name: string, make: () => Promise<BackendFixture
         await one.closeChord(id);
       });
 
+      test("give the task that completed them all parts again, unless they are closed: it may have died meanwhile", async ({
+        skip,
+      }) => {
+        if (!can("chords")) skip();
+        const [one, two] = await pair();
+        const [left, closed] = [randomUUID(), randomUUID()];
+        const [first, last] = [part(0), part(1)];
+        for (const id of [left, closed]) {
+          await one.openChord(id, 2);
+          await one.addChordPart(id, first);
+          expect(await one.addChordPart(id, last)).toEqual([first, last]);
+          expect(await two.addChordPart(id, first)).toBeUndefined();
+        }
+        const again = [left, closed].map((id) => two.addChordPart(id, last));
+        await one.closeChord(closed);
+        expect(await Promise.all(again)).toEqual([[first, last], undefined]);
+        await one.closeChord(left);
+      });
+
       test("do not mix", async ({ skip }) => {
         if (!can("chords")) skip();
         const backend = await connect();

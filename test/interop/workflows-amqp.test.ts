@@ -1,3 +1,6 @@
 import { workflowsOver } from "./workflow-pairings.ts";
 
-workflowsOver("amqp", [["Python", "Python and tq"]]);
+workflowsOver("amqp", [
+  ["Python", "Python and tq"],
+  ["tq", "Python and tq"],
+]);

@@ -4,4 +4,5 @@ workflowsOver("redis", [
   ["Python", "tq"],
   ["tq", "Python"],
   ["tq", "Python and tq"],
+  ["Python", "Python and tq"],
 ]);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { BackendConnectionError } from "../../errors.ts";
 import type { ResultTuple, TaskMeta } from "../../protocol/task-meta.ts";
 import type { ChordPart, ResultBackend } from "../backend.ts";
@@ -6,6 +7,9 @@ import type { BackendOptions } from "../options.ts";
 import { decodeRecord, type ResultRecord } from "../record.ts";
 import { Waiters, type WatchOptions } from "../waiters.ts";
 import { MemoryResults } from "./results.ts";
+
+/** Seconds after which the task that fired a chord may ask for its parts again. */
+const fireAgainAfter = 1;
 
 /**
  * The one state in a module of this folder: the URL is the address of a store within this
@@ -108,9 +112,19 @@ class MemoryBackend implements ResultBackend {
   async addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {
     this.#mustBeOpen();
     const chord = this.#results.chords.get(groupId);
-    if (!chord || chord.parts.has(part.taskId)) return undefined;
+    if (!chord) return undefined;
+    if (chord.parts.has(part.taskId)) return chord.firedBy === part.taskId ? this.#again(groupId) : undefined;
     chord.parts.set(part.taskId, part);
-    return chord.parts.size === chord.size ? [...chord.parts.values()].sort(byIndex) : undefined;
+    if (chord.parts.size !== chord.size) return undefined;
+    chord.firedBy = part.taskId;
+    return [...chord.parts.values()].sort(byIndex);
+  }
+
+  /** The parts once more, unless whoever has them closes the chord meanwhile. */
+  async #again(groupId: string): Promise<readonly ChordPart[] | undefined> {
+    await sleep(fireAgainAfter * 1000);
+    const chord = this.#results.chords.get(groupId);
+    return chord && [...chord.parts.values()].sort(byIndex);
   }
 
   async closeChord(groupId: string): Promise<void> {

@@ -8,6 +8,8 @@ export interface OpenChord {
   readonly parts: Map<string, ChordPart>;
   /** What it has grown by. */
   readonly added: Set<string>;
+  /** The task that brought the last part. */
+  firedBy?: string;
 }
 
 /** What all memory backends of one name share. */
