@@ -105,10 +105,10 @@ def outcomes(task_ids, timeout):
     deadline = time.monotonic() + timeout
     if str(app.conf.result_backend).startswith("redis"):
         # What waits for many one after another, and looks away meanwhile, has Celery miss some of them.
-        waiting = [result_of(task_id) for task_id in task_ids]
-        while waiting and time.monotonic() < deadline:
-            waiting = [result for result in waiting if not result.ready()]
-            time.sleep(0.5)
+        waiting, pause = [result_of(task_id) for task_id in task_ids], 0.01
+        while (waiting := [result for result in waiting if not result.ready()]) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(0.5, pause * 1.5)
     return [outcome(task_id, max(0.1, deadline - time.monotonic())) for task_id in task_ids]
 
 
