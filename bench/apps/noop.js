@@ -14,3 +14,9 @@ export const nap = app.task("bench.nap", async (n) => {
 
 /** Takes a payload, and returns its length. */
 export const measure = app.task("bench.measure", (text) => text.length);
+
+/** Keeps a core busy for so many milliseconds. */
+export const spin = app.task("bench.spin", (ms) => {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+});

@@ -92,6 +92,37 @@ describeWith("redis-server", "the Redis broker's keys", () => {
     ]);
   });
 
+  test("a message goes to every queue bound under its key, whoever bound it and as what", async () => {
+    await using kit = await redisKit();
+    const broker = await kit.broker({ global_keyprefix: "gp:" });
+    const orders = { name: "orders", type: "direct", durable: true } as const;
+    for (const [name, routingKey] of [
+      ["one", "new"],
+      ["two", "new"],
+      ["three", "old"],
+    ] as const)
+      await broker.declare(queueOf(name, { exchange: orders, routingKey }));
+    const send = (priority: number, exchange: string, routingKey: string) =>
+      broker.publish(messageOf("x", { properties: { priority } }), { exchange, routingKey });
+    await Promise.all([send(0, "orders", "new"), send(3, "orders", "new"), send(0, "orders", "old")]);
+    await expect(send(0, "orders", "nobody's")).rejects.toThrow(/no queue is bound to the exchange "orders"/);
+    // Another process knows it as a topic exchange; this one was never told.
+    const other = await kit.broker({ global_keyprefix: "gp:" });
+    await other.declare(queueOf("late", { exchange: { ...orders, name: "news", type: "topic" }, routingKey: "a.*" }));
+    await Promise.all([send(0, "news", "a.b"), send(0, "news", "b.a")]);
+    const lengths: Record<string, number> = {};
+    for (const key of await kit.client.keys("*"))
+      if ((await kit.client.type(key)) === "list") lengths[key] = await kit.client.llen(key);
+    const urgent = [`gp:one${separator}3`, `gp:two${separator}3`];
+    expect(lengths).toEqual({
+      "gp:one": 1,
+      "gp:two": 1,
+      "gp:three": 1,
+      "gp:late": 1,
+      ...Object.fromEntries(urgent.map((key) => [key, 1])),
+    });
+  });
+
   test("every key and channel stands under global_keyprefix", async () => {
     await using kit = await redisKit();
     const { db0_keys: expected } = captured<{ db0_keys: Record<string, unknown> }>("redis_global_keyprefix");

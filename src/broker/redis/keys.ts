@@ -98,8 +98,13 @@ export function listKey(keys: RedisKeys, queue: string, priority: unknown): stri
   return stepKey(keys, queue, priorityStep(keys, priority));
 }
 
-const stepKey = (keys: RedisKeys, queue: string, step: number): string =>
-  step === 0 ? keys.prefix + queue : `${keys.prefix}${queue}${keys.separator}${step}`;
+const stepKey = (keys: RedisKeys, queue: string, step: number): string => keys.prefix + queue + stepSuffix(keys, step);
+
+const stepSuffix = (keys: RedisKeys, step: number): string => (step === 0 ? "" : `${keys.separator}${step}`);
+
+/** What stands behind a queue's name in the list of this priority. */
+export const listSuffix = (keys: RedisKeys, priority: unknown): string =>
+  stepSuffix(keys, priorityStep(keys, priority));
 
 /** All lists of a queue, first served first. */
 export function queueLists(keys: RedisKeys, queue: string): string[] {

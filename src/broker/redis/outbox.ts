@@ -5,7 +5,8 @@ import type { Exchange, Publication } from "../broker.ts";
 import { boundQueues, readBindings } from "./bindings.ts";
 import type { RedisConnection } from "./connection.ts";
 import { type Deferred, deferred } from "./deferred.ts";
-import { bindingKey, fanoutChannel, listKey, type RedisKeys } from "./keys.ts";
+import { bindingKey, fanoutChannel, listKey, listSuffix, type RedisKeys } from "./keys.ts";
+import { routeScript } from "./scripts.ts";
 
 /** Elements and bytes of one LPUSH: few large commands are what a connection carries best. */
 const chunkElements = 500;
@@ -21,6 +22,14 @@ interface Chunk {
   readonly sent: Deferred<void>;
 }
 
+/** A message for whatever queues are bound to a direct exchange under its key. */
+interface Direct {
+  readonly routingKey: string;
+  readonly priority: unknown;
+  readonly text: string;
+  readonly sent: Deferred<void>;
+}
+
 /**
  * Sends messages over one connection. What is published in one tick travels together: one
  * variadic LPUSH per list, which keeps the order.
@@ -33,6 +42,8 @@ export class Outbox {
   #open = new Map<string, Chunk>();
   #ready: Chunk[] = [];
   #scheduled = false;
+  /** For direct exchanges, by their names. */
+  #directs = new Map<string, Direct[]>();
   /** Binding tables asked for in this tick. */
   #tables = new Map<string, Promise<string[]>>();
 
@@ -58,7 +69,9 @@ export class Outbox {
     if (type === "fanout") {
       return this.#connection.call("publish", fanoutChannel(this.#keys, exchange, routingKey), text);
     }
-    return this.#route(exchange, type, routingKey, message.properties.priority, text);
+    const { priority } = message.properties;
+    if (type === "direct") return this.#direct(exchange, routingKey, priority, text);
+    return this.#route(exchange, type, routingKey, priority, text);
   }
 
   /** Resolves when Redis has all of them. */
@@ -74,6 +87,46 @@ export class Outbox {
       before = all;
     }
     await before;
+  }
+
+  #direct(exchange: string, routingKey: string, priority: unknown, text: string): Promise<void> {
+    const sent = deferred<void>();
+    const directs = this.#directs.get(exchange) ?? [];
+    directs.push({ routingKey, priority, text, sent });
+    this.#directs.set(exchange, directs);
+    this.#schedule();
+    return sent.promise;
+  }
+
+  async #sendDirects(exchange: string, directs: readonly Direct[]): Promise<void> {
+    const keys = this.#keys;
+    try {
+      const counts = await this.#connection.run<number[] | null>(
+        routeScript,
+        [bindingKey(keys, exchange)],
+        [
+          keys.separator,
+          keys.prefix,
+          ...directs.flatMap(({ routingKey, priority, text }) => [routingKey, listSuffix(keys, priority), text]),
+        ],
+      );
+      for (const [index, { routingKey, priority, text, sent }] of directs.entries()) {
+        // Bound as a topic exchange by somebody, whatever we think it is: matched here.
+        if (counts === null)
+          this.#route(exchange, "direct", routingKey, priority, text).then(sent.resolve, sent.reject);
+        else if (counts[index] === 0) sent.reject(this.#nobody(exchange, routingKey));
+        else sent.resolve();
+      }
+    } catch (error) {
+      for (const { sent } of directs) sent.reject(error);
+    }
+  }
+
+  #nobody(exchange: string, routingKey: string): OperationalError {
+    return this.#unroutable(
+      `no queue is bound to the exchange ${JSON.stringify(exchange)} with the key ${JSON.stringify(routingKey)}: ` +
+        "declare the queue before publishing to it",
+    );
   }
 
   /** Bindings are read for every tick anew: a reply queue is bound a moment before somebody answers to it. */
@@ -94,10 +147,7 @@ export class Outbox {
     const queues = boundQueues(bindings, routingKey);
     // A topic nobody has subscribed to reaches nobody, and that is all right.
     if (queues.length === 0 && type === "direct" && !bindings.some(({ pattern }) => pattern !== "")) {
-      throw this.#unroutable(
-        `no queue is bound to the exchange ${JSON.stringify(exchange)} with the key ${JSON.stringify(routingKey)}: ` +
-          "declare the queue before publishing to it",
-      );
+      throw this.#nobody(exchange, routingKey);
     }
     await Promise.all(queues.map((queue) => this.#push(listKey(this.#keys, queue, priority), text)));
   }
@@ -130,8 +180,28 @@ export class Outbox {
     this.#ready = [];
     this.#open = new Map();
     this.#tables = new Map();
+    const directs = this.#directs;
+    this.#directs = new Map();
+    for (const [exchange, messages] of directs) {
+      for (const some of chunksOf(messages)) void this.#sendDirects(exchange, some);
+    }
     for (const { key, texts, sent } of chunks) {
       this.#connection.call("lpush", key, ...texts).then(() => sent.resolve(), sent.reject);
     }
   }
+}
+
+function* chunksOf(messages: readonly Direct[]): Generator<Direct[]> {
+  let chunk: Direct[] = [];
+  let bytes = 0;
+  for (const message of messages) {
+    if (chunk.length > 0 && (chunk.length >= chunkElements || bytes + message.text.length > chunkBytes)) {
+      yield chunk;
+      chunk = [];
+      bytes = 0;
+    }
+    chunk.push(message);
+    bytes += message.text.length;
+  }
+  if (chunk.length > 0) yield chunk;
 }

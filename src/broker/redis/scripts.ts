@@ -611,3 +611,40 @@ while at <= #ARGV do
 end
 return answer
 `);
+
+/**
+ * Puts messages into the queues that are bound to a direct exchange under their routing keys. One
+ * round trip: to answer a command costs no more than to take a task.
+ *
+ * KEYS: the binding set. ARGV: the separator, what stands before every list, then for each message
+ * its routing key, what stands behind the list of its priority, and its text.
+ * Answers for each the number of queues; nil, and puts nothing anywhere, where a binding has a pattern.
+ */
+export const routeScript = plainScript(`
+local separator, prefix = ARGV[1], ARGV[2]
+local queues = {}
+for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local parts, from = {}, 1
+  repeat
+    local first, last = string.find(member, separator, from, true)
+    parts[#parts + 1] = string.sub(member, from, (first or 0) - 1)
+    from = (last or 0) + 1
+  until not first
+  local key, pattern, queue = parts[1], parts[2] or '', parts[3] or ''
+  if queue ~= '' then
+    if pattern ~= '' then return false end
+    queues[key] = queues[key] or {}
+    queues[key][queue] = true
+  end
+end
+local answer = {}
+for at = 3, #ARGV, 3 do
+  local count = 0
+  for queue in pairs(queues[ARGV[at]] or {}) do
+    redis.call('LPUSH', prefix .. queue .. ARGV[at + 1], ARGV[at + 2])
+    count = count + 1
+  end
+  answer[#answer + 1] = count
+end
+return answer
+`);
