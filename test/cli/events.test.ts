@@ -167,11 +167,13 @@ describeWith([...kind.needs, "tmux"], "tq events", () => {
     expect(await camera.stop()).toEqual({ code: 0, signal: null });
     // In the background, as Celery's: the starter ends, the camera goes on until it is told.
     const files = ["--pidfile", folder.file("back.pid"), "--logfile", folder.file("back.log"), "--umask", "077"];
+    const before = pictures().length;
     await using starter = withCamera("./camera.ts:Camera", "--detach", ...files);
     expect(await starter.exited, starter.output).toEqual({ code: 0, signal: null });
     const pid = Number(readFileSync(folder.file("back.pid"), "utf8"));
     expect(pid).not.toBe(starter.pid);
     try {
+      await until(() => pictures().some(({ events }, index) => index >= before && events > 0)); // it listens
       await app.sendTask("wire.mul", [2, 4]);
       await until(() => pictures().filter(({ tasks }) => tasks.includes("wire.mul SUCCESS")).length > 1);
       expect(statSync(folder.file("back.log")).mode & 0o777).toBe(0o600);

@@ -631,7 +631,10 @@ describeWith(redis.needs, "an element of a Redis list", () => {
     const { captured } = JSON.parse(
       readFileSync(join(root, "test", "fixtures", "accept_task_messages.json"), "utf8"),
     ) as { readonly captured: { readonly experiments: readonly Experiment[] } };
-    for (const { sent } of captured.experiments) await to.raw?.(typeof sent === "string" ? sent : JSON.stringify(sent));
+    // They say where they came through, and a retry goes back there.
+    const here = (sent: object): string =>
+      JSON.stringify(sent).replaceAll('"routing_key":"celery"', `"routing_key":${JSON.stringify(queue)}`);
+    for (const { sent } of captured.experiments) await to.raw?.(typeof sent === "string" ? sent : here(sent));
     const refused = captured.experiments.filter(({ name }) => name in deadThere);
     const letters = await dead(on, refused.length);
     for (const { name, sent, result_meta: python } of captured.experiments) {
