@@ -1,6 +1,6 @@
-import { type Command, InvalidArgumentError, type Option } from "commander";
-import type { CommandModule } from "./command.ts";
-import { optionTerm } from "./options.ts";
+import { Command, InvalidArgumentError, type Option } from "commander";
+import type { CommandModule, CommandWord } from "./command.ts";
+import { addOptions, optionTerm } from "./options.ts";
 
 /** An option as a shell completes it. */
 export interface CompletedOption {
@@ -17,6 +17,8 @@ export interface CompletedCommand {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly CompletedOption[];
+  /** Commands of the command. */
+  readonly words: readonly CompletedCommand[];
 }
 
 const shells = { bash: bashScript, zsh: zshScript, fish: fishScript } as const;
@@ -47,14 +49,22 @@ $ tq completion fish > ~/.config/fish/completions/tq.fish`,
 }
 
 /** What there is to complete of a command once it is defined. */
-export function describeForCompletion(command: Command): CompletedCommand {
-  const shown = command.options.filter((option) => !option.hidden);
+export function describeForCompletion(command: Command, words: readonly CommandWord[] = []): CompletedCommand {
   return {
     name: command.parent === null ? "" : command.name(),
     summary: command.summary(),
-    options: [...shown.map(describeOption), { ...helpOption }],
+    options: [...shownOptions(command), { ...helpOption }],
+    words: words.map(({ name, summary, options, signals }) => {
+      const word = new Command(name);
+      addOptions(word, options);
+      const signalOptions = signals.map((short) => ({ ...helpOption, short, long: null, help: "The signal to send." }));
+      return { name, summary, options: [...shownOptions(word), ...signalOptions, { ...helpOption }], words: [] };
+    }),
   };
 }
+
+const shownOptions = (command: Command): CompletedOption[] =>
+  command.options.filter((option) => !option.hidden).map(describeOption);
 
 const helpOption: CompletedOption = {
   short: null,
@@ -82,25 +92,41 @@ function bashScript(commands: readonly CompletedCommand[]): string {
   const program = commands.find(({ name }) => name === "");
   const named = commands.filter(({ name }) => name !== "");
   const valued = (options: readonly CompletedOption[]) => options.filter(({ takesValue }) => takesValue);
-  const own = named.map(({ name, options }) => {
+  const known = ({ options }: CompletedCommand, indent: string): string[] => {
     const lists = options
       .filter(({ choices }) => choices.length > 0)
-      .map((option) => `        ${namesOf([option]).join("|")}) values="${option.choices.join(" ")}" ;;`);
+      .map((option) => `${indent}  ${namesOf([option]).join("|")}) values="${option.choices.join(" ")}" ;;`);
     const files = namesOf(valued(options).filter(({ choices }) => choices.length === 0)).join("|");
     return [
-      `    ${name})`,
-      `      options="${namesOf(options).join(" ")}"`,
-      '      case "$previous" in',
+      `${indent}options="${namesOf(options).join(" ")}"`,
+      `${indent}case "$previous" in`,
       ...lists,
-      ...(files === "" ? [] : [`        ${files}) return ;;`]),
-      "      esac ;;",
-    ].join("\n");
-  });
+      ...(files === "" ? [] : [`${indent}  ${files}) return ;;`]),
+      `${indent}esac`,
+    ];
+  };
+  const words = (command: CompletedCommand): string[] => [
+    "      for ((index = index + 1; index < COMP_CWORD; index++)); do",
+    `        [[ "\${COMP_WORDS[index]}" == -* ]] || { word="\${COMP_WORDS[index]}"; break; }`,
+    "      done",
+    '      case "$word" in',
+    `        "") values="${command.words.map(({ name }) => name).join(" ")}" ;;`,
+    ...command.words.flatMap((word) => [`        ${word.name})`, ...known(word, "          "), "          ;;"]),
+    "      esac",
+  ];
+  const own = named.map((command) =>
+    [
+      `    ${command.name})`,
+      ...known(command, "      "),
+      ...(command.words.length === 0 ? [] : words(command)),
+      "      ;;",
+    ].join("\n"),
+  );
   const skipped = namesOf(valued(program?.options ?? [])).join("|") || "--";
   return `# bash completion of tq: source <(tq completion bash)
 _tq() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
-  local command="" options="${namesOf(program?.options ?? []).join(" ")}" values="" index
+  local command="" word="" options="${namesOf(program?.options ?? []).join(" ")}" values="" index
   COMPREPLY=()
   for ((index = 1; index < COMP_CWORD; index++)); do
     case "\${COMP_WORDS[index]}" in
@@ -135,6 +161,25 @@ function zshScript(commands: readonly CompletedCommand[]): string {
   const lines = (options: readonly CompletedOption[]): string => options.flatMap(spec).join(" \\\n        ");
   const program = commands.find(({ name }) => name === "");
   const named = commands.filter(({ name }) => name !== "");
+  const list = (commands: readonly CompletedCommand[]): string =>
+    commands.map(({ name, summary }) => `        ${quote(`${name}:${plain(summary)}`)}`).join("\n");
+  const rest = ({ name, options }: CompletedCommand): string =>
+    `      ${name}) _arguments -s \\\n        ${lines(options)} \\\n        '*:file:_files' ;;`;
+  const own = (command: CompletedCommand): string =>
+    command.words.length === 0
+      ? rest(command)
+      : `      ${command.name}) _arguments -C '1: :->word' '*:: :->more'
+        case $state in
+          word)
+            local -a words_of=(
+${list(command.words)}
+            )
+            _describe command words_of ;;
+          more)
+            case $line[1] in
+${command.words.map(rest).join("\n")}
+            esac ;;
+        esac ;;`;
   return `#compdef tq
 # zsh completion of tq: tq completion zsh > "\${fpath[1]}/_tq"
 _tq() {
@@ -145,12 +190,12 @@ _tq() {
   case $state in
     command)
       local -a commands=(
-${named.map(({ name, summary }) => `        ${quote(`${name}:${plain(summary)}`)}`).join("\n")}
+${list(named)}
       )
       _describe command commands ;;
     rest)
       case $line[1] in
-${named.map(({ name, options }) => `      ${name}) _arguments -s \\\n        ${lines(options)} \\\n        '*:file:_files' ;;`).join("\n")}
+${named.map(own).join("\n")}
       esac ;;
   esac
 }
@@ -163,18 +208,28 @@ function fishScript(commands: readonly CompletedCommand[]): string {
     [
       "complete -c tq",
       `-n ${quote(condition)}`,
-      ...(option.short === null ? [] : [`-s ${option.short.slice(1)}`]),
+      // Of more than one letter, as a signal: what fish calls an old option.
+      ...(option.short === null ? [] : [`-${option.short.length > 2 ? "o" : "s"} ${option.short.slice(1)}`]),
       ...(option.long === null ? [] : [`-l ${option.long.slice(2)}`]),
       ...(option.takesValue ? [option.choices.length > 0 ? `-x -a ${quote(option.choices.join(" "))}` : "-r"] : []),
       `-d ${quote(option.help)}`,
     ].join(" ");
-  const lines = commands.flatMap(({ name, summary, options }) =>
-    name === ""
-      ? options.map((option) => line("__fish_use_subcommand", option))
-      : [
-          `complete -c tq -f -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
-          ...options.map((option) => line(`__fish_seen_subcommand_from ${name}`, option)),
-        ],
-  );
+  const withWords = commands.filter(({ words }) => words.length > 0);
+  const seen = (...names: readonly string[]): string => `__fish_seen_subcommand_from ${names.join(" ")}`;
+  const lines = commands.flatMap(({ name, summary, options, words }) => {
+    if (name === "") return options.map((option) => line("__fish_use_subcommand", option));
+    // A command whose name is a word of another one, too.
+    const others = withWords.filter((other) => other.words.some((word) => word.name === name));
+    const here = [seen(name), ...others.map((other) => `not ${seen(other.name)}`)].join("; and ");
+    const early = words.length === 0 ? "" : `${here}; and not ${seen(...words.map((word) => word.name))}`;
+    return [
+      `complete -c tq -f -n __fish_use_subcommand -a ${name} -d ${quote(summary)}`,
+      ...options.map((option) => line(here, option)),
+      ...words.flatMap((word) => [
+        `complete -c tq -f -n ${quote(early)} -a ${word.name} -d ${quote(word.summary)}`,
+        ...word.options.map((option) => line(`${here}; and ${seen(word.name)}`, option)),
+      ]),
+    ];
+  });
   return `# fish completion of tq: tq completion fish > ~/.config/fish/completions/tq.fish\n${lines.join("\n")}`;
 }

@@ -131,8 +131,13 @@ async function describeCommands(): Promise<readonly CompletedCommand[]> {
   const { describeForCompletion } = await import("./completion.ts");
   const nothing = async (): Promise<void> => undefined;
   const program = createProgram((text) => text, nothing, nothing);
-  for (const command of program.commands) (await commands[command.name()]?.load())?.define(command);
-  return [program, ...program.commands].map(describeForCompletion);
+  const described = [describeForCompletion(program)];
+  for (const command of program.commands) {
+    const module = await commands[command.name()]?.load();
+    module?.define(command);
+    described.push(describeForCompletion(command, module?.words?.()));
+  }
+  return described;
 }
 
 function createProgram(

@@ -21,20 +21,10 @@ import { takeServiceManager } from "../system/sd-notify.ts";
 import { readinessService, watchdogService } from "../system/sd-services.ts";
 import { takeSupervision } from "../system/supervision.ts";
 import type { CommandModule } from "./command.ts";
-import { spellingsOf } from "./options.ts";
-import { globalOptions } from "./session.ts";
-import { workerOptionSpecs } from "./worker.ts";
+import { multiFlags, multiWords } from "./multi-options.ts";
 
 /** The command `tq`, as nodes are started with it. */
 const tq = join(installation, "bin", "tq.js");
-
-/** Options of `tq multi` beyond those of the worker, and whether they have a value. */
-const ownOptions: Readonly<Record<string, boolean>> = {
-  ...{ "--cmd": true, "--append": true, "--prefix": true, "--suffix": true, "--range-prefix": true },
-  ...{ "--timeout": true, "--max-restarts": true, "--restart-delay": true, "-p": true },
-  ...{ "--nosplash": false, "--quiet": false, "--verbose": false, "--no-color": false },
-  ...{ "--wait": false, "--no-wait": false, "--keep-nodes": false, "--no-prefix": false },
-};
 
 /** Its place among the commands; its words are read by `runMulti`. */
 export const multiCommand: CommandModule = {
@@ -42,6 +32,7 @@ export const multiCommand: CommandModule = {
   define(command) {
     command.usage("COMMAND [NODES]... [OPTIONS]");
   },
+  words: multiWords,
   run: async (command, session) => await runMulti(command.args, session.env),
 };
 
@@ -250,9 +241,7 @@ function linePrinter(
 const reserved = /^(--nosplash|--quiet|-q|--verbose|--no-color|-C)$/;
 
 function grammar(): Grammar {
-  const known = new Map(Object.entries(ownOptions));
-  for (const { flag, takesValue } of spellingsOf({ ...globalOptions, ...workerOptionSpecs }))
-    known.set(flag, takesValue);
+  const known = multiFlags();
   return { takesValue: (flag) => known.get(flag) };
 }
 

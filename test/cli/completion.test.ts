@@ -31,15 +31,30 @@ describe("the completion of bash", () => {
     expect(complete("call", "--conc")).toEqual([]);
     expect(complete("worker", "-l", "W")).toEqual(["WARNING"]);
     expect(complete("worker", "-P", "pre")).toEqual(["prefork"]);
+    expect(complete("worker", "--keep")).toEqual([]);
     // A file is the shell's own business.
     expect(complete("worker", "--pidfile", "")).toEqual([]);
+  });
+
+  test("knows the commands of tq multi, and what goes with each", () => {
+    expect(complete("multi", "st")).toEqual(["start", "stop", "stopwait", "status"]);
+    expect(complete("-A", "proj", "multi", "--nosplash", "re")).toEqual(["restart", "reload", "reopen"]);
+    expect(complete("multi", "start", "w1", "w2", "--conc")).toEqual(["--concurrency"]);
+    expect(complete("multi", "start", "3", "-l", "W")).toEqual(["WARNING"]);
+    expect(complete("multi", "start", "3", "--range")).toEqual(["--range-prefix"]);
+    expect(complete("multi", "start", "3", "--keep")).toEqual([]);
+    expect(complete("multi", "run", "3", "--keep")).toEqual(["--keep-nodes"]);
+    expect(complete("multi", "stopwait", "w1", "-Q")).toEqual(["-QUIT"]);
+    expect(complete("multi", "kill", "w1", "--pid")).toEqual(["--pidfile"]);
+    expect(complete("multi", "kill", "w1", "--conc")).toEqual([]);
   });
 });
 
 test("every shell gets every command, in words it can read", () => {
   for (const shell of ["bash", "zsh", "fish"]) {
     const script = tq("completion", shell);
-    for (const word of ["worker", "beat", "concurrency", "max-interval", "WARNING"]) expect(script).toContain(word);
+    for (const word of ["worker", "beat", "concurrency", "max-interval", "WARNING", "stopwait", "keep-nodes"])
+      expect(script).toContain(word);
     const found = execFileSync("sh", ["-c", `command -v ${shell} || true`], { encoding: "utf8" }).trim();
     if (found !== "") execFileSync(found, ["-n"], { input: script });
   }
