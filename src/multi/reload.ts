@@ -1,9 +1,10 @@
 import { copyFileSync, constants as fsConstants, linkSync, renameSync, unlinkSync } from "node:fs";
+import { readPidfile } from "../system/pidfile.ts";
 import { identityOf } from "../system/process-identity.ts";
 import { launch } from "./launch.ts";
 import { lockNode } from "./lock.ts";
 import type { Node } from "./node.ts";
-import { retiredPidfile, stateOf } from "./node-state.ts";
+import { type NodeState, retiredPidfile, stateOf } from "./node-state.ts";
 import { outcomeOf, type StartOptions, type StartOutcome, startNode } from "./start.ts";
 import { nextGone, signalTarget, type Target, targetsOf } from "./stop.ts";
 
@@ -31,19 +32,29 @@ export interface ReloadOptions extends StartOptions {
  * that long; the pidfile is the new one's from its start on, and the old one's is kept beside it.
  */
 export async function reloadNode(node: Node, options: ReloadOptions): Promise<ReloadOutcome> {
-  await finishBrokenReload(node, options);
-  const old = await withLock(node, options, async () => {
-    const [target] = targetsOf(node).targets;
-    return target === undefined ? undefined : await replace(node, target, options);
+  const outcome = await withLock(node, options, async () => {
+    for (;;) {
+      await finishBrokenReload(node, options);
+      const { targets } = targetsOf(node);
+      const [target] = targets;
+      if (target === undefined) return undefined;
+      // With two of them the process that a reload cut off before had started has taken the name just now.
+      if (targets.length === 1) return await replace(node, target, options);
+      if (!(await drainRetired(node, options))) return { kind: "draining" as const, ...pidsOf(targets) };
+    }
   });
-  if (old === undefined) return { kind: "started", start: await startNode(node, options) };
-  return old;
+  return outcome ?? { kind: "started", start: await startNode(node, options) };
 }
+
+const pidsOf = (targets: readonly Target[]): { readonly pid: number; readonly by: number } => ({
+  pid: targets[1]?.process.pid as number,
+  by: targets[0]?.process.pid as number,
+});
 
 async function replace(node: Node, old: Target, options: ReloadOptions): Promise<ReloadOutcome> {
   const { pid } = old.process;
   const retired = retiredPidfile(node);
-  keepAside(node);
+  keepAside(node, pid);
   const launched = launch(node, { bound: false, output: "log", env: options.env, replaces: pid });
   let start: StartOutcome;
   try {
@@ -80,24 +91,53 @@ async function replace(node: Node, old: Target, options: ReloadOptions): Promise
   return { kind: "replaced", pid, by };
 }
 
-/** A reload that was cut off has left its old process running beside the new one, or nothing but a file. */
+/** What a reload that was cut off has left to be done. */
+export type Remnant =
+  | "nothing"
+  /** A file without a process. */
+  | "remove"
+  /** The new process is gone: the old one gets its name again. */
+  | "put-back"
+  /** Both run: the old one has to end. */
+  | "drain";
+
+/**
+ * Decides by the states of the two pidfiles. Two names of one process are left: the new process may have been started
+ * and take the first name in the next moment, and the second is all that leads to the old one then.
+ */
+export function remnantOf(retired: NodeState, current: NodeState): Remnant {
+  if (retired.kind === "down") return "nothing";
+  if (retired.kind !== "running") return "remove";
+  if (current.kind === "running") return current.pid === retired.pid ? "nothing" : "drain";
+  return "put-back";
+}
+
 async function finishBrokenReload(node: Node, options: ReloadOptions): Promise<void> {
-  await withLock(node, options, async () => {
-    const retired = retiredPidfile(node);
-    const state = stateOf(node, retired);
-    if (state.kind === "down") return;
-    const current = stateOf(node);
-    if (state.kind !== "running") removeAside(node);
-    else if (current.kind !== "running") putBack(node);
-    else if (current.pid === state.pid) removeAside(node);
-    else {
-      const target: Target = { node, pidfile: retired, process: identityOf(state.pid) };
-      options.onDrain(node, state.pid);
-      signalTarget(target, "SIGTERM");
-      await nextGone([target], { deadline: performance.now() + options.drainTimeout * 1000, onDot: options.onDot });
-      removeAside(node);
-    }
-  });
+  switch (remnantOf(stateOf(node, retiredPidfile(node)), stateOf(node))) {
+    case "nothing":
+      return;
+    case "remove":
+      return removeAside(node);
+    case "put-back":
+      return putBack(node);
+    case "drain":
+      await drainRetired(node, options);
+  }
+}
+
+/** Ends the old process; false when it has not ended in time, and is still to be found by its file. */
+async function drainRetired(node: Node, options: ReloadOptions): Promise<boolean> {
+  const pidfile = retiredPidfile(node);
+  const state = stateOf(node, pidfile);
+  if (state.kind === "running") {
+    const target: Target = { node, pidfile, process: identityOf(state.pid) };
+    options.onDrain(node, state.pid);
+    signalTarget(target, "SIGTERM");
+    const deadline = performance.now() + options.drainTimeout * 1000;
+    if ((await nextGone([target], { deadline, onDot: options.onDot })).length === 0) return false;
+  }
+  removeAside(node);
+  return true;
 }
 
 async function withLock<Result>(node: Node, options: ReloadOptions, work: () => Promise<Result>): Promise<Result> {
@@ -105,8 +145,12 @@ async function withLock<Result>(node: Node, options: ReloadOptions, work: () => 
   return await work();
 }
 
-/** Gives the old process's pidfile a second name, which stays when the new process takes the first. */
-export function keepAside(node: Node): void {
+/**
+ * Gives the pidfile of the old process a second name, which stays when the new process takes the first. One it has
+ * already, from a reload that was cut off, is left: the first may be another's by now.
+ */
+export function keepAside(node: Node, pid: number): void {
+  if (readPidfile(retiredPidfile(node)).pid === pid) return;
   removeAside(node);
   try {
     linkSync(node.pidfile, retiredPidfile(node));

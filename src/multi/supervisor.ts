@@ -337,7 +337,7 @@ export class Supervisor {
     let next: Watched | undefined;
     let isUp = false;
     try {
-      if (hasPidfile) keepAside(node);
+      if (hasPidfile) keepAside(node, current.pid);
       next = this.#launch(node, hasPidfile ? current.pid : null);
       isUp = await this.#comesUp(node, next);
     } finally {

@@ -41,6 +41,11 @@ export interface Detached {
 /** The descriptor on which a process in the background tells how it is doing stands in this variable. */
 const variable = "TQ_DETACHED";
 const reportFd = 3;
+/** Its value in a process that was started again: it works where it is to work, and nobody waits for it. */
+const restarted = "restarted";
+
+/** What a process that is started again in this one's place finds, so that it neither goes to its folder nor to the background twice. */
+export const restartEnvironment: Readonly<Record<string, string>> = { [variable]: restarted };
 
 /**
  * Starts a process that outlives this one and its terminal: a session of its own, standard input from
@@ -120,8 +125,10 @@ export interface DetachedEnd {
  * environment, so that what this process starts does not take itself for it. Call it once.
  */
 export function asDetached(env: NodeJS.ProcessEnv = process.env): DetachedEnd | undefined {
-  const fd = Number(env[variable]);
+  const value = env[variable];
+  const fd = Number(value);
   delete env[variable];
+  if (value === restarted) return { running: () => undefined, ready: () => undefined, failed: () => undefined };
   if (fd !== reportFd) return undefined;
   let open = true;
   const tell = (report: Report, isLast: boolean): void => {

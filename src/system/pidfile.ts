@@ -49,10 +49,10 @@ export async function acquirePidfile(
 ): Promise<Pidfile> {
   const made = create(path);
   if (made) return made;
-  if (replaces !== null && readPidfile(path).pid === replaces) return takeOver(path);
-  if (readPidfile(path).kind === "held") throw held(path);
+  const mayTakeOver = (): boolean => replaces !== null && readPidfile(path).pid === replaces;
+  if (!mayTakeOver() && readPidfile(path).kind === "held") throw held(path);
 
-  // Only whoever holds the lock may remove the stale file, after looking at it once more.
+  // Only whoever holds the lock may replace the file or remove a stale one, after looking at it once more.
   const { lock } = await import("proper-lockfile");
   const unlock = await lock(path, {
     realpath: false,
@@ -60,6 +60,7 @@ export async function acquirePidfile(
     retries: { retries: 20, minTimeout: 20, maxTimeout: 500 },
   });
   try {
+    if (mayTakeOver()) return takeOver(path);
     const state = readPidfile(path);
     if (state.kind === "held") throw held(path);
     if (state.kind === "stale") unlinkSync(path);

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { Socket } from "node:net";
 import { constants } from "node:os";
+import { restartEnvironment } from "./daemonize.ts";
 
 /** Names the process that stands where this one was started, in its environment. */
 const standInVariable = "TQ_STAND_IN";
@@ -30,7 +31,9 @@ export async function restartProcess(own: Restarting = process): Promise<number>
   if (own.env[standInVariable] !== undefined) return againCode;
   const args = [...own.execArgv, ...own.argv.slice(1)];
   const { execve } = process as { execve?: (file: string, args: readonly string[], env: NodeJS.ProcessEnv) => never };
-  if (execve !== undefined) execve.call(process, own.execPath, [own.execPath, ...args], own.env);
+  if (execve !== undefined) {
+    execve.call(process, own.execPath, [own.execPath, ...args], { ...own.env, ...restartEnvironment });
+  }
   for (;;) {
     const code = await runOnce(own, args);
     if (code !== againCode) return code;
@@ -50,7 +53,7 @@ export function endWithStandIn(env: NodeJS.ProcessEnv = process.env): void {
 async function runOnce(own: Restarting, args: readonly string[]): Promise<number> {
   const child = spawn(own.execPath, args, {
     stdio: ["inherit", "inherit", "inherit", "pipe"],
-    env: { ...own.env, [standInVariable]: String(process.pid) },
+    env: { ...own.env, ...restartEnvironment, [standInVariable]: String(process.pid) },
   });
   using _signals = passSignals(child);
   return await new Promise((resolve) => {

@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Tq } from "../../src/app/app.ts";
+import { nodeVariable } from "../../src/multi/node-state.ts";
+import { environmentOf } from "../../src/system/process-command.ts";
 import { root } from "./build.ts";
 import { type Child, isAlive, startChild } from "./child.ts";
 import { temporaryFolder } from "./tmp.ts";
@@ -96,12 +98,15 @@ export async function multiStage({
   };
 }
 
-/** Kills a node and its children, if it leads its group: what a test put into a pidfile may be anybody. */
+/** Kills a node and its children, if it leads its group or names itself: what a test put into a pidfile may be anybody. */
 function killNode(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // Gone, or no node.
+  const isNode = environmentOf(pid, nodeVariable) !== undefined;
+  for (const target of isNode ? [-pid, pid] : [-pid]) {
+    try {
+      process.kill(target, "SIGKILL");
+    } catch {
+      // Gone, or no node.
+    }
   }
 }
 

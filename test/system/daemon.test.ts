@@ -128,9 +128,17 @@ describe("tq worker -D", () => {
     });
     expect(isAlive(pid)).toBe(true);
 
-    const children = childrenOf(pid);
-    await stop(pid);
+    // HUP starts it again as it was started; its pidfile leads to it, under whatever id.
+    process.kill(pid, "SIGHUP");
+    const readies = (): number => readFileSync(join(home, "w1.log"), "utf8").match(/w1@\S+ ready\./g)?.length ?? 0;
+    await until(() => readies() === 2, { timeout: 20, message: "the worker to be ready again" });
+    const next = pidIn(join(home, "w1.pid"));
+    expect(await askWho(folder.file("a.db"))).toMatchObject({ umask: 0o027, cwd: home });
+
+    const children = childrenOf(next);
+    await stop(next);
     expect(children.filter(isAlive)).toEqual([]);
+    await until(() => !isAlive(pid), { message: "the process that was restarted to be gone" });
     expect(statSync(join(home, "w1.pid"), { throwIfNoEntry: false })).toBeUndefined();
   });
 

@@ -188,6 +188,24 @@ describeAsRoot("an init script, with a real user,", () => {
     expect(await script("tq", ["restart"])).toMatchObject({ code: 0 });
     expect(pidOf("w1")).not.toBe(second);
 
+    // Each by itself, as HUP has it; new processes without a gap; and stopped and started, since it runs.
+    const log = (name: string): string => readFileSync(folder.file("log", `${name}.log`), "utf8");
+    const readies = (name: string): number => log(name).match(/ready\.$/gm)?.length ?? 0;
+    const before = [readies("w1"), readies("w2")] as const;
+    const [hung1, hung2] = [pidOf("w1"), pidOf("w2")];
+    expect(await script("tq", ["graceful"])).toEqual({
+      code: 0,
+      output: `tq worker w1 (pid ${hung1}) received SIGHUP\ntq worker w2 (pid ${hung2}) received SIGHUP\n`,
+    });
+    await until(() => readies("w1") > before[0] && readies("w2") > before[1], { timeout: 20 });
+    const third = pidOf("w1");
+    expect(await script("tq", ["force-reload"])).toMatchObject({ code: 0 });
+    expect(pidOf("w1")).not.toBe(third);
+    const fourth = pidOf("w1");
+    expect(await script("tq", ["try-restart"])).toMatchObject({ code: 0 });
+    expect(pidOf("w1")).not.toBe(fourth);
+    await until(() => ![hung1, hung2, third, fourth].some(isAlive));
+
     process.kill(pidOf("w2"), "SIGKILL");
     const dead = pidOf("w2");
     await until(() => !isAlive(dead));
@@ -204,6 +222,11 @@ describeAsRoot("an init script, with a real user,", () => {
     expect(await script("tq", ["stop"])).toMatchObject({ code: 0, output: "tq: not running\n" });
     expect(await script("tq", ["status"])).toMatchObject({ code: 3 });
     expect(await script("tq", ["try-restart"])).toMatchObject({ code: 0, output: "" });
+    expect(await script("tq", ["reload"])).toMatchObject({ code: 7 });
+    // Asked for by force, it is a start where nothing runs.
+    expect(await script("tq", ["force-reload"])).toMatchObject({ code: 0 });
+    expect(await script("tq", ["status"])).toMatchObject({ code: 0 });
+    expect(await script("tq", ["stop"])).toMatchObject({ code: 0 });
     writeFileSync(folder.file("run", "w1.pid"), "what?\n");
     expect(await script("tq", ["status"])).toMatchObject({ code: 4, output: expect.stringContaining("bad pid file") });
     rmSync(folder.file("run", "w1.pid"));

@@ -129,6 +129,27 @@ test("a reload whose new process does not come up leaves the old one as it was",
   await until(() => readdirSync(stage.path).every((name) => !name.includes(".pid")));
 });
 
+test("a node that starts again by itself on HUP is found by its pidfile and name, reloaded and stopped", async () => {
+  await using stage = await multiStage();
+  expect((await stage.multi("start", "w1", ...cheap)).code).toBe(0);
+  const readies = (): number => stage.log("w1").filter((line) => / w1@\S+ ready\.$/.test(line)).length;
+  const first = stage.pid("w1");
+  process.kill(first, "SIGHUP");
+  await until(() => readies() === 2, { timeout: 20, message: "the node to be ready again" });
+  const second = stage.pid("w1");
+  expect(await stage.multi("status", "w1")).toEqual({ code: 0, output: `w1@${stage.host}: OK (pid ${second})` });
+  expect((await stage.multi("start", "w1", ...cheap)).output).toContain(`ALREADY RUNNING (pid ${second})`);
+
+  expect((await stage.multi("reload", "w1", ...cheap)).code).toBe(0);
+  await until(() => ![first, second].some(isAlive), { message: "both processes before to be gone" });
+  process.kill(stage.pid("w1"), "SIGHUP");
+  await until(() => readies() === 4, { timeout: 20, message: "the new node to be ready again" });
+  const last = stage.pid("w1");
+  expect((await stage.multi("stopwait", "w1")).code).toBe(0);
+  expect(isAlive(last)).toBe(false);
+  expect(existsSync(stage.file("w1.pid"))).toBe(false);
+});
+
 test("a log that is renamed, asked to be opened anew, or cut under load loses no line", async () => {
   await using stage = await multiStage({ env: { TQ_APP: marks } });
   await stage.multi("start", "w1", ...cheap);
