@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { silentLogger } from "../../src/log.ts";
 import { messageOf, textOf } from "../contract/broker.ts";
 import { startProxy } from "../fault/proxy.ts";
 import { describeWith } from "../helpers/services.ts";
@@ -62,6 +63,18 @@ describeWith("redis-server", "the Redis broker's leases", () => {
     await holder.take(4);
     await Promise.all(holder.deliveries.slice(2).map((delivery) => delivery.ack()));
     expect(await kit.client.exists("unacked", "unacked_index", "q")).toBe(0);
+  });
+
+  test("options that cannot be handed to a thread cost a consumer that may block a warning, and nothing else", async () => {
+    await using kit = await redisKit();
+    const warnings: string[] = [];
+    const logger = { ...silentLogger, warn: (_fields: object, event: string) => void warnings.push(event) };
+    const broker = await kit.broker({ hook: () => undefined }, { mayBlock: true, logger });
+    const consumer = await kit.consumer(broker, ["q"]);
+    await kit.client.lpush("q", kombuEnvelope("a"));
+    const [delivery] = await consumer.take(1);
+    await delivery?.ack();
+    expect(warnings).toEqual([expect.stringContaining("their lease is not kept")]);
   });
 
   test("held messages stay young: neither tq nor kombu takes them for forgotten", async () => {

@@ -130,8 +130,8 @@ describe("tq worker", () => {
     expect(await worker.term()).toEqual({ code: 0, signal: null });
   });
 
-  test("--autoscale goes by the rule of a module of one's own", async () => {
-    const rule = ["--autoscale", "3,1", "--", "worker.autoscaler=./own-autoscaler.ts"];
+  test("-P processes --autoscale goes by the rule of a module of one's own", async () => {
+    const rule = ["-P", "processes", "--autoscale", "3,1", "--", "worker.autoscaler=./own-autoscaler.ts"];
     await using scene = await stage(rule);
     await scene.worker.ready();
     const running = scene.run("actions.wait", [1]);

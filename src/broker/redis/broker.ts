@@ -243,7 +243,8 @@ export class RedisBroker implements Broker, RedisLender {
     return subscription;
   }
 
-  #keepLease(): LeaseKeeper {
+  /** Undefined where there can be no thread: its options hold what cannot be handed to one, such as a function. */
+  #keepLease(): LeaseKeeper | undefined {
     const { transportOptions, connectTimeout, useSsl, logger } = this.#options;
     const birth = {
       url: this.#url,
@@ -252,7 +253,15 @@ export class RedisBroker implements Broker, RedisLender {
       consumerId: this.#ledger.consumerId,
       longest: positive(transportOptions.visibility_timeout) ?? 3600,
     };
-    return new LeaseKeeper(birth, logger);
+    try {
+      return new LeaseKeeper(birth, logger);
+    } catch (error) {
+      logger?.warn(
+        { err: error },
+        "messages of tasks that never yield may be delivered twice: their lease is not kept",
+      );
+      return undefined;
+    }
   }
 
   /** The connections of subscriptions, made for the first and again after they were lost. */
