@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const all = ["drain", "rtt", "startup", "depth", "publish", "memory", "eta", "control"];
+const all = ["drain", "rtt", "startup", "depth", "publish", "memory", "eta", "control", "canvas"];
 const chosen = process.argv.slice(2).filter((name) => all.includes(name));
 for (const name of chosen.length > 0 ? chosen : all) {
   console.log(`\n── ${name} ──`);

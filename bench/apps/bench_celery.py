@@ -13,6 +13,11 @@ def noop(n):
     return n
 
 
+@app.task(name="bench.total")
+def total(numbers):
+    return sum(numbers)
+
+
 @app.task(name="bench.nap")
 def nap(n):
     time.sleep(0.01)

@@ -6,6 +6,9 @@ export const app = new Tq("bench", { broker: process.env.BENCH_BROKER, backend: 
 
 export const noop = app.task("bench.noop", (n) => n);
 
+/** The body of a chord. */
+export const total = app.task("bench.total", (numbers) => numbers.reduce((sum, n) => sum + n, 0));
+
 /** Waits 10 ms as a task that asks a database does. */
 export const nap = app.task("bench.nap", async (n) => {
   await sleep(10);
