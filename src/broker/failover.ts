@@ -56,6 +56,15 @@ class FailoverBroker implements Broker {
     this.#current = brokers[0] as Broker;
   }
 
+  /** The one that is used now. */
+  get serving(): Broker {
+    return this.#current;
+  }
+
+  get sharesConnections(): boolean {
+    return this.#brokers.every((broker) => broker.sharesConnections === true);
+  }
+
   get transport(): Broker["transport"] {
     return this.#current.transport;
   }

@@ -38,9 +38,14 @@ describeWith("redis-server", "a worker on Redis", () => {
     for (const part of [app, redis]) await part?.[Symbol.asyncDispose]();
   });
 
-  for (const pool of ["prefork", "solo"] as const) {
+  // With a second broker in reserve.
+  const stand = (url: string): string => `${url}/0;redis://127.0.0.1:1/0`;
+  for (const [pool, brokers] of [
+    ["prefork", (url: string) => `${url}/0`],
+    ["solo", stand],
+  ] as const) {
     test.runIf(hasProc())(`has three connections at most, whatever it does (${pool})`, async () => {
-      const env = { TQ_BROKER_URL: `${redis.url}/0`, TQ_RESULT_BACKEND: `${redis.url}/1` };
+      const env = { TQ_BROKER_URL: brokers(redis.url), TQ_RESULT_BACKEND: `${redis.url}/1` };
       // A neighbour: someone to mingle and gossip with.
       await using neighbour = startWorker({ env, args: ["-P", "solo", "-Q", "elsewhere", "-n", `by-${pool}@here`] });
       await neighbour.ready();

@@ -15,9 +15,10 @@ export interface RedisLender {
   lendListener(address: RedisAddress): RedisConnection | null;
 }
 
-/** The broker as a lender, where it is one. */
+/** The broker, or of several the one that is used now, as a lender, where it is one. */
 export function lenderOf(broker: Broker | undefined): (Broker & RedisLender) | undefined {
-  return broker !== undefined && "lendListener" in broker ? (broker as Broker & RedisLender) : undefined;
+  const serving = broker !== undefined && "serving" in broker ? (broker.serving as Broker) : broker;
+  return serving !== undefined && "lendListener" in serving ? (serving as Broker & RedisLender) : undefined;
 }
 
 /** Whether two addresses lead to one server, in the same way and under the same conditions; databases may differ. */
