@@ -30,15 +30,16 @@ export function writeRevoked(revoked: Iterable<Revoked>, { now, monotonic }: Clo
 
 /**
  * Revoked ids as any worker tells them; also `{id: seconds}`, as Celery takes it. What is none of
- * them is left out. A neighbour does not tell what has expired, so that a time nothing can be made
- * of (its machine has a clock of its own) counts as now.
+ * them is left out. A neighbour tells only what it still remembers: a reading that is ahead of ours,
+ * or that would be older than `expires` seconds, is of a machine that was started at another time,
+ * and counts as now. A revoke is rather remembered too long than not at all.
  */
-export function readRevoked(wire: unknown, { now, monotonic }: Clocks): Revoked[] {
+export function readRevoked(wire: unknown, { now, monotonic }: Clocks, expires: number): Revoked[] {
   if (typeof wire !== "object" || wire === null) return [];
   return Object.entries(wire).flatMap(([id, value]): Revoked[] => {
     const at: unknown = Array.isArray(value) ? value[0] : value;
     if (typeof at !== "number" || !Number.isFinite(at)) return [];
     const date = at > firstDate ? at : now - (monotonic - at);
-    return [[id, at > 0 && date <= now ? date : now]];
+    return [[id, date <= now && date >= now - expires ? date : now]];
   });
 }

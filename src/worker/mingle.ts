@@ -76,7 +76,7 @@ export class Mingle implements Service {
     const { clock: theirs, revoked } = value as { readonly clock?: unknown; readonly revoked?: unknown };
     if (theirs) clock.adjust(theirs);
     else clock.forward();
-    revokes.merge({ ids: readRevoked(revoked, readClocks()), stamps: [] });
+    revokes.merge({ ids: readRevoked(revoked, readClocks(), revokes.expires), stamps: [] });
   }
 }
 

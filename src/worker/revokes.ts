@@ -22,6 +22,8 @@ export type RevokedBy =
  * age, so that revoking for years costs no more than revoking for hours.
  */
 export class Revokes {
+  /** For how many seconds a revoke is remembered. */
+  readonly expires: number;
   readonly #ids: LimitedSet;
   /** Members are `[header, value]` as JSON. */
   readonly #stamps: LimitedSet;
@@ -30,6 +32,7 @@ export class Revokes {
 
   /** `now` is a clock in seconds since 1970: what is remembered outlives the process. */
   constructor(limits: RevokeLimits = defaultRevokeLimits, now: () => number = () => Date.now() / 1000) {
+    this.expires = limits.expires;
     this.#now = now;
     this.#ids = new LimitedSet({ ...limits, now });
     this.#stamps = new LimitedSet({ ...limits, now });

@@ -68,6 +68,7 @@ describe("a control request", () => {
 
 describe("revoked ids between workers", () => {
   const clocks = { now: 1_800_000_000, monotonic: 5_000 };
+  const expires = 10_800;
 
   test("are told by the clock of the machine, with a fraction, and come back as they were", () => {
     const wire = writeRevoked(
@@ -80,26 +81,39 @@ describe("revoked ids between workers", () => {
     expect(Object.keys(wire)).toEqual(["a", "b"]);
     for (const [at] of Object.values(wire)) expect(Number.isInteger(at)).toBe(false);
     expect(wire.a?.[0]).toBeCloseTo(4_000, 4);
-    const back = readRevoked(wire, clocks);
+    const back = readRevoked(wire, clocks, expires);
     expect(back.map(([id]) => id)).toEqual(["a", "b"]);
     expect(back[0]?.[1]).toBeCloseTo(1_799_999_000, 3);
   });
 
   test("are read from what Celery's workers send", () => {
     const [reply] = fixture("mingle_hello").decoded.reply as [{ body: Record<string, { revoked: unknown }> }];
-    expect(readRevoked(reply.body["w1@wire"]?.revoked, clocks).map(([id]) => id)).toEqual(["aaaa-2", "aaaa-3"]);
+    expect(readRevoked(reply.body["w1@wire"]?.revoked, clocks, expires).map(([id]) => id)).toEqual([
+      "aaaa-2",
+      "aaaa-3",
+    ]);
     const hello = fixture("control_inspect_hello").decoded.request[0].body.arguments.revoked;
-    expect(readRevoked(hello, clocks)).toEqual([
+    expect(readRevoked(hello, clocks, expires)).toEqual([
       ["rev-1", 1_800_000_000], // by a clock that is ahead of ours
       ["rev-2", 1_799_995_005],
     ]);
   });
 
-  test("are left out when they are nonsense", () => {
-    expect(readRevoked(null, clocks)).toEqual([]);
-    expect(readRevoked("x", clocks)).toEqual([]);
-    expect(readRevoked({ a: "soon", b: [], c: { d: 1 }, e: Number.NaN, f: 7.5 }, clocks).map(([id]) => id)).toEqual([
-      "f",
+  test("of a neighbour whose machine has run for longer or shorter than ours are kept, not forgotten", () => {
+    const here = { now: 1_800_000_000, monotonic: 90_000 };
+    const wire = { young: [60.5, "young"], old: [5_000_000.5, "old"], near: [89_000.5, "near"] };
+    expect(readRevoked(wire, here, expires)).toEqual([
+      ["young", 1_800_000_000],
+      ["old", 1_800_000_000],
+      ["near", 1_799_999_000.5],
     ]);
+  });
+
+  test("are left out when they are nonsense", () => {
+    expect(readRevoked(null, clocks, expires)).toEqual([]);
+    expect(readRevoked("x", clocks, expires)).toEqual([]);
+    expect(
+      readRevoked({ a: "soon", b: [], c: { d: 1 }, e: Number.NaN, f: 7.5 }, clocks, expires).map(([id]) => id),
+    ).toEqual(["f"]);
   });
 });

@@ -85,7 +85,7 @@ export const workerCommands: readonly WorkerCommand[] = [
     run({ app, hostname, logger, revokes }, { from_node: from, revoked }) {
       if (from === hostname) return null;
       logger.info("sync with %s", legible(String(from)));
-      revokes.merge({ ids: readRevoked(revoked, readClocks()), stamps: [] });
+      revokes.merge({ ids: readRevoked(revoked, readClocks(), revokes.expires), stamps: [] });
       return { revoked: writeRevoked(revokes.record().ids, readClocks()), clock: app.clock.forward() };
     },
   },
