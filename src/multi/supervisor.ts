@@ -3,8 +3,8 @@ import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { formatLocalTime } from "../log.ts";
 import { EX_FAILURE, EX_OK } from "../system/exit-codes.ts";
+import { Guard } from "../system/guard.ts";
 import { identityOf, isGone } from "../system/process-identity.ts";
-import { type Guard, startGuard } from "./guard.ts";
 import { type Exit, killGroup, type Launched, launch, type Readiness } from "./launch.ts";
 import type { Node } from "./node.ts";
 import { removeStalePidfile, stateOf } from "./node-state.ts";
@@ -58,6 +58,9 @@ interface Kept {
   isOver: boolean;
 }
 
+/** Seconds nodes have to hear that their supervisor was killed. */
+const hearSeconds = 3;
+
 /**
  * Keeps nodes running in the foreground: starts them, starts again what ends by itself, gives up
  * on what does not stay up, replaces them one by one on request, and ends when they have ended.
@@ -70,8 +73,11 @@ export class Supervisor {
   /** Those that listen to every signal. */
   readonly #ready = new Set<Watched>();
   readonly #done: Promise<number>;
-  /** Ends what is left when this process is killed. */
-  #guard: Guard | undefined;
+  /**
+   * Ends what is left when this process is killed. A node ends with its supervisor by itself; but one whose
+   * only process is held by a task cannot hear of it.
+   */
+  readonly #guard: Guard | undefined;
   #finish: (exitCode: number) => void = () => undefined;
   #exitCode = EX_OK;
   #isStopping = false;
@@ -90,6 +96,7 @@ export class Supervisor {
       isOver: false,
     }));
     this.#options = options;
+    this.#guard = options.keepNodes ? undefined : new Guard(hearSeconds);
     this.#done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -97,13 +104,12 @@ export class Supervisor {
 
   /** Resolves to the exit code when no node is left: 0 when all ended as they were asked to. */
   async run(): Promise<number> {
-    using guard = this.#options.keepNodes ? undefined : startGuard();
-    this.#guard = guard;
     for (const kept of this.#kept) this.#bringUp(kept);
     try {
       return await this.#done;
     } finally {
       for (const timer of this.#deadlines) clearTimeout(timer);
+      this.#guard?.close();
     }
   }
 
@@ -225,7 +231,8 @@ export class Supervisor {
 
   #register(watched: Watched, onExit: (exit: Exit) => void): Watched {
     this.#processes.add(watched);
-    this.#tellGuard();
+    const { pid } = watched;
+    if (pid > 0) this.#guard?.watch(-pid);
     void watched.readiness.then(({ kind }) => {
       if (kind === "ready" && this.#processes.has(watched)) this.#ready.add(watched);
     });
@@ -233,8 +240,8 @@ export class Supervisor {
       (exit) => {
         this.#processes.delete(watched);
         this.#ready.delete(watched);
+        this.#guard?.forget(-pid);
         onExit(exit);
-        this.#tellGuard();
         this.#endWhenOver();
       },
       () => undefined,
@@ -244,10 +251,6 @@ export class Supervisor {
 
   #signalAll(signal: NodeJS.Signals): void {
     for (const watched of this.#processes) watched.signal(signal);
-  }
-
-  #tellGuard(): void {
-    this.#guard?.watch([...this.#processes].map(({ pid }) => pid).filter((pid) => pid > 0));
   }
 
   #print(node: Node, launched: Launched): void {

@@ -1,8 +1,6 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants as fsConstants } from "node:fs";
-import { constants } from "node:os";
-import { delimiter, join } from "node:path";
-import { onSignal } from "./posix-signals.ts";
+import { findProgram, isExecutable } from "./executable.ts";
+import { standInFor } from "./stand-in.ts";
 
 /**
  * A process 1 that buries what it did not start, as Node never does: a shell looks for whatever child has ended
@@ -72,30 +70,11 @@ export async function runBeneathReaper(env: NodeJS.ProcessEnv): Promise<number |
   const plan = planReaper({
     command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     canReplace: execve !== undefined,
-    tini: (env.PATH ?? "")
-      .split(delimiter)
-      .map((folder) => join(folder, "tini"))
-      .find(isProgram),
-    hasShell: isProgram("/bin/sh"),
+    tini: findProgram("tini", env.PATH ?? ""),
+    hasShell: isExecutable("/bin/sh"),
   });
   if (plan.kind === "none") return null;
   const [file = "", ...args] = plan.command;
   if (plan.kind === "replace") execve?.call(process, file, plan.command, env);
-  const child = spawn(file, args, { stdio: "inherit", env });
-  using _signals = onSignal(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"], (signal) => {
-    child.kill(signal);
-  });
-  return await new Promise((resolve) => {
-    child.once("error", () => resolve(null));
-    child.once("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]));
-  });
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, fsConstants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+  return await standInFor(spawn(file, args, { stdio: "inherit", env }));
 }

@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { Socket } from "node:net";
-import { constants } from "node:os";
 import { restartEnvironment } from "./daemonize.ts";
+import { standInFor } from "./stand-in.ts";
 
 /** Names the process that stands where this one was started, in its environment. */
 const standInVariable = "TQ_STAND_IN";
@@ -9,8 +9,6 @@ const standInVariable = "TQ_STAND_IN";
 const againCode = 129;
 /** A pipe that breaks when the one that stands in has gone. */
 const standInFd = 3;
-
-const passedOn = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
 
 /** The parts of a process a restart needs; its own by default. */
 export interface Restarting {
@@ -55,22 +53,5 @@ async function runOnce(own: Restarting, args: readonly string[]): Promise<number
     stdio: ["inherit", "inherit", "inherit", "pipe"],
     env: { ...own.env, ...restartEnvironment, [standInVariable]: String(process.pid) },
   });
-  using _signals = passSignals(child);
-  return await new Promise((resolve) => {
-    child.once("error", () => resolve(1));
-    child.once("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]));
-  });
-}
-
-function passSignals(child: ChildProcess): Disposable {
-  const pass = (signal: NodeJS.Signals): void => {
-    // A terminal sends Ctrl-C to everybody itself.
-    if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
-  };
-  for (const signal of passedOn) process.on(signal, pass);
-  return {
-    [Symbol.dispose]() {
-      for (const signal of passedOn) process.off(signal, pass);
-    },
-  };
+  return (await standInFor(child)) ?? 1;
 }

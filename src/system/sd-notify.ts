@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
 import type { Logger } from "../log.ts";
+import { findProgram } from "./executable.ts";
 
 /**
  * systemd's notify protocol (sd_notify(3)): lines such as `READY=1` in one datagram to the socket that
@@ -77,20 +76,10 @@ function findSender(path: string): Sender | undefined {
     { program: "perl", args: ["-e", perl] },
   ];
   for (const { program, args } of candidates) {
-    const found = path.split(delimiter).map((folder) => join(folder || ".", program));
-    const file = found.find(isExecutable);
+    const file = findProgram(program, path);
     if (file !== undefined) return { program: file, args };
   }
   return undefined;
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Resolves to what went wrong. */

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
 import type { Job } from "../../execution/job.ts";
+import type { Guard } from "../../system/guard.ts";
 import { program } from "../../system/installation.ts";
 import type { ProcessReport } from "../../system/process-report.ts";
 import { titleRoom } from "../../system/process-title.ts";
@@ -8,7 +9,6 @@ import { debuggable, debuggerPort } from "../../system/remote-debugger.ts";
 import { residentMemory } from "../../system/resident-memory.ts";
 import type { AbandonReason, Member, MemberEvents } from "../crew/member.ts";
 import type { Claims } from "./claims.ts";
-import type { Guard } from "./guard.ts";
 import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
 
 const childMain = program("pool/prefork/child-main");

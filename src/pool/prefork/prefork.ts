@@ -1,8 +1,8 @@
 import type { Logger } from "../../log.ts";
+import { Guard } from "../../system/guard.ts";
 import type { MemberMaker } from "../crew/member.ts";
 import { Child } from "./child.ts";
 import { ClaimsMaker } from "./claims.ts";
-import { Guard } from "./guard.ts";
 import type { ChildBirth } from "./ipc.ts";
 
 export interface ProcessMakerOptions {
