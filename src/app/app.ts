@@ -525,10 +525,14 @@ export class Tq implements AsyncDisposable {
 
   /** The app's broker, connected; shared by all who publish. Rejects with `BrokerConnectionError`. */
   async broker(): Promise<Broker> {
-    this.#broker ??= this.#shared === undefined ? this.createBroker("write") : undefined;
-    const broker = this.#shared ?? (await (this.#broker as Promise<Broker>));
+    const broker = this.#shared ?? (await this.#own());
     await broker.connect();
     return broker;
+  }
+
+  #own(): Promise<Broker> {
+    this.#broker ??= this.createBroker("write");
+    return this.#broker;
   }
 
   /**

@@ -2,6 +2,9 @@ import type { SharedWrite } from "../broker/broker.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
 import type { ResultRecord } from "./record.ts";
 
+/** Seconds after which the task that fired a chord is given its parts again, where the chord is still there. */
+export const fireAgainAfter = 1;
+
 /** Keeps what became of tasks. Knows nothing of how they run. Rejects with `BackendConnectionError`. */
 export interface ResultBackend {
   readonly kind: "disabled" | "memory" | "sqlite" | "redis" | "rpc";
@@ -52,7 +55,7 @@ export interface ResultBackend {
    * Counts one part in, once per task id. Resolves to all parts in group order for exactly one
    * caller, the one that brought the last; to undefined for every other. When the task that
    * brought the last comes again, its first run may have died before it could make use of the
-   * parts: it gets them too, unless the chord is closed a second later.
+   * parts: it gets them too, unless the chord is closed within `fireAgainAfter`.
    */
   addChordPart(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined>;
   /** Forgets a chord that has fired. */

@@ -1,15 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { BackendConnectionError } from "../../errors.ts";
 import type { ResultTuple, TaskMeta } from "../../protocol/task-meta.ts";
-import type { ChordPart, ResultBackend } from "../backend.ts";
+import { type ChordPart, fireAgainAfter, type ResultBackend } from "../backend.ts";
 import { byIndex } from "../chord-join.ts";
 import type { BackendOptions } from "../options.ts";
 import { decodeRecord, type ResultRecord } from "../record.ts";
 import { Waiters, type WatchOptions } from "../waiters.ts";
 import { MemoryResults } from "./results.ts";
-
-/** Seconds after which the task that fired a chord may ask for its parts again. */
-const fireAgainAfter = 1;
 
 /**
  * The one state in a module of this folder: the URL is the address of a store within this

@@ -6,7 +6,7 @@ import { positive, type RedisAddress, redisAddress } from "../../broker/redis/op
 import { parseBackendUrl } from "../../config/url.ts";
 import { ImproperlyConfigured } from "../../errors.ts";
 import { createGroupMeta, type ResultTuple, type TaskMeta } from "../../protocol/task-meta.ts";
-import type { ChordPart, ResultBackend } from "../backend.ts";
+import { type ChordPart, fireAgainAfter, type ResultBackend } from "../backend.ts";
 import type { BackendOptions } from "../options.ts";
 import type { ResultRecord } from "../record.ts";
 import type { WatchOptions } from "../waiters.ts";
@@ -20,8 +20,6 @@ import { RedisWatch } from "./watch.ts";
 
 /** Seconds an operation may take over all its attempts; Celery's `retry_policy: {timeout}` sets it. */
 const defaultPatience = 5;
-/** Seconds after which the task that fired a chord may ask for its parts again. */
-const fireAgainAfter = 1;
 
 /**
  * A result store in Redis, wire-equal with Celery's. Connects when it is first needed.

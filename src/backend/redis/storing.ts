@@ -1,11 +1,11 @@
 import type { RedisCommands } from "../../broker/redis/commands.ts";
 import { type Deferred, deferred } from "../../broker/redis/deferred.ts";
+import { type HandfulLimits, handful } from "../../util/handfuls.ts";
 import type { RedisLink } from "./link.ts";
 import { storeScript } from "./scripts.ts";
 
 /** Results and bytes one script call carries. */
-const recordsAtOnce = 200;
-const bytesAtOnce = 1 << 20;
+const atOnce: HandfulLimits<Waiting> = { count: 200, size: 1 << 20, sizeOf: ({ value }) => value.length };
 /** Calls under way before results wait to travel together. */
 const callsAtOnce = 2;
 /**
@@ -55,19 +55,9 @@ export class Storing {
   readonly #sendWaiting = (): void => {
     this.#scheduled = false;
     this.#sentAtMs = performance.now();
-    while (this.#waiting.length > 0 && this.#underWay < callsAtOnce) this.#send(this.#nextBatch());
+    while (this.#waiting.length > 0 && this.#underWay < callsAtOnce)
+      this.#send(this.#waiting.splice(0, handful(this.#waiting, atOnce)));
   };
-
-  #nextBatch(): Waiting[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { value } of this.#waiting) {
-      bytes += value.length;
-      if (count > 0 && (count >= recordsAtOnce || bytes > bytesAtOnce)) break;
-      count += 1;
-    }
-    return this.#waiting.splice(0, count);
-  }
 
   #send(batch: Waiting[]): void {
     this.#underWay += 1;

@@ -5,7 +5,7 @@ import { BackendConnectionError, OperationalError } from "../../errors.ts";
 import { createGroupMeta, type ResultTuple, readGroupMeta, type TaskMeta } from "../../protocol/task-meta.ts";
 import { decodeJson, encodeJson } from "../../serialization/json.ts";
 import { openSqlite, type Sqlite } from "../../system/sqlite.ts";
-import type { ChordPart, ResultBackend } from "../backend.ts";
+import { type ChordPart, fireAgainAfter, type ResultBackend } from "../backend.ts";
 import type { BackendOptions } from "../options.ts";
 import { decodeRecord, type ResultRecord } from "../record.ts";
 import { Waiters, type WatchOptions } from "../waiters.ts";
@@ -17,8 +17,6 @@ import { backendSchema } from "./schema.ts";
 const storesPerSweep = 200;
 /** Results looked at in one transaction when expired ones are removed. */
 const sweepSize = 500;
-/** Seconds after which the task that completed a chord is given its parts again, when it comes again and the chord is still there. */
-const fireAgainAfter = 1;
 
 /**
  * The result store in a file, `sqlite://./.tq/tq.db`: the default, in the same file as the

@@ -17,7 +17,7 @@ export abstract class RedisCommands {
   abstract watch<Reply>(answer: Promise<Reply>): Promise<Reply>;
 
   /** Hands a command over to be written. Its error is still the driver's. */
-  protected abstract send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply>;
+  abstract send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply>;
 
   /** Sends one command. */
   call<Reply>(command: string, ...args: Argument[]): Promise<Reply> {

@@ -91,7 +91,7 @@ export class RedisConnection extends RedisCommands {
     this.#onLost.push(listener);
   }
 
-  protected override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
+  override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
     const given = args as Argument[];
     const sent = answer === "text" ? this.client.call(command, given) : this.client.callBuffer(command, given);
     return sent as Promise<Reply>;

@@ -58,14 +58,11 @@ export class RedisDatabase extends RedisCommands {
     return prepared;
   }
 
-  protected override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
-    const { client } = this.#connection;
+  override send<Reply>(answer: Answer, command: string, args: readonly Argument[]): Promise<Reply> {
+    if (this.#db === this.#home || command === "evalsha" || command === "eval")
+      return this.#connection.send(answer, command, args);
     const given = args as Argument[];
-    if (this.#db === this.#home || command === "evalsha" || command === "eval") {
-      const sent = answer === "text" ? client.call(command, given) : client.callBuffer(command, given);
-      return sent as Promise<Reply>;
-    }
-    const all = client.pipeline().select(this.#db);
+    const all = this.#connection.client.pipeline().select(this.#db);
     if (answer === "text") all.call(command, given);
     else all.callBuffer(command, given);
     return all

@@ -12,6 +12,8 @@ export interface LeaseThreadBirth {
   readonly consumerId: string;
   /** Counts the signs of life of the event loop. */
   readonly beats: Int32Array<SharedArrayBuffer>;
+  /** Milliseconds between two of them. */
+  readonly beatMs: number;
   /** Seconds without a sign of life after which the lease is let go all the same. */
   readonly longest: number;
 }
@@ -27,10 +29,10 @@ export class LeaseKeeper {
   readonly #thread: Worker;
   #beat: NodeJS.Timeout | undefined;
 
-  constructor(birth: Omit<LeaseThreadBirth, "beats">, log: BrokerLog | undefined) {
+  constructor(birth: Omit<LeaseThreadBirth, "beats" | "beatMs">, log: BrokerLog | undefined) {
     // Small: it loads the client for Redis when it is needed.
     this.#thread = new Worker(program("broker/redis/lease-thread"), {
-      workerData: { ...birth, beats: this.#beats } satisfies LeaseThreadBirth,
+      workerData: { ...birth, beats: this.#beats, beatMs } satisfies LeaseThreadBirth,
       name: "tq-lease",
       resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 },
     });

@@ -5,9 +5,8 @@ import type { LeaseThreadBirth } from "./lease-keeper.ts";
 
 /** Looks in a row without a sign of life after which the event loop counts as blocked: 1.5 s, a quarter of a lease. */
 const blockedAfter = 3;
-const lookMs = 500;
 
-const { url, address, consumersKey, consumerId, beats, longest } = workerData as LeaseThreadBirth;
+const { url, address, consumersKey, consumerId, beats, beatMs, longest } = workerData as LeaseThreadBirth;
 let id = consumerId;
 parentPort?.on("message", (renamed: string) => {
   id = renamed;
@@ -17,11 +16,11 @@ let link: RedisConnection | undefined;
 let seen = -1;
 let silent = 0;
 for (;;) {
-  await sleep(lookMs);
+  await sleep(beatMs);
   const beat = Atomics.load(beats, 0);
   silent = beat === seen ? silent + 1 : 0;
   seen = beat;
-  const isBlocked = silent >= blockedAfter && (silent * lookMs) / 1000 < longest;
+  const isBlocked = silent >= blockedAfter && (silent * beatMs) / 1000 < longest;
   if (isBlocked)
     await renew().catch(() => drop()); // the next look tries again
   else drop();

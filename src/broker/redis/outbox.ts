@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
 import { encodeEnvelope } from "../../protocol/envelope.ts";
+import { type HandfulLimits, handful } from "../../util/handfuls.ts";
 import type { Exchange, Publication } from "../broker.ts";
 import { boundQueues, readBindings } from "./bindings.ts";
 import type { RedisConnection } from "./connection.ts";
@@ -29,6 +30,13 @@ interface Direct {
   readonly text: string;
   readonly sent: Deferred<void>;
 }
+
+/** Those of one exchange that one script call carries. */
+const directsAtOnce: HandfulLimits<Direct> = {
+  count: chunkElements,
+  size: chunkBytes,
+  sizeOf: ({ text }) => text.length,
+};
 
 /**
  * Sends messages over one connection. What is published in one tick travels together: one
@@ -183,25 +191,11 @@ export class Outbox {
     const directs = this.#directs;
     this.#directs = new Map();
     for (const [exchange, messages] of directs) {
-      for (const some of chunksOf(messages)) void this.#sendDirects(exchange, some);
+      while (messages.length > 0)
+        void this.#sendDirects(exchange, messages.splice(0, handful(messages, directsAtOnce)));
     }
     for (const { key, texts, sent } of chunks) {
       this.#connection.call("lpush", key, ...texts).then(() => sent.resolve(), sent.reject);
     }
   }
-}
-
-function* chunksOf(messages: readonly Direct[]): Generator<Direct[]> {
-  let chunk: Direct[] = [];
-  let bytes = 0;
-  for (const message of messages) {
-    if (chunk.length > 0 && (chunk.length >= chunkElements || bytes + message.text.length > chunkBytes)) {
-      yield chunk;
-      chunk = [];
-      bytes = 0;
-    }
-    chunk.push(message);
-    bytes += message.text.length;
-  }
-  if (chunk.length > 0) yield chunk;
 }
