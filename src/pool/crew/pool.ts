@@ -313,17 +313,15 @@ export class CrewPool implements Pool {
     });
   }
 
-  /** Takes what has waited longest from the member with the most in hand. */
+  /** Takes what has waited longest, from those with the most in hand first: one may have begun all it has by now. */
   #helpOut(idle: Slot): void {
-    while (this.#room(idle) > 0 && idle.occupied < this.#options.slots) {
-      let donor: Slot | undefined;
-      for (const slot of this.#slots) {
-        if (slot === idle || slot.state !== "ready" || !slot.hasBacklog) continue;
-        if (!donor || slot.occupied > donor.occupied) donor = slot;
-      }
-      const [entry] = donor ? this.#takeBack(donor, 1) : [];
-      if (!entry) return;
-      this.#give(idle, entry);
+    const donors = [...this.#slots]
+      .filter((slot) => slot !== idle && slot.state === "ready" && slot.hasBacklog)
+      .sort((a, b) => b.occupied - a.occupied);
+    for (const donor of donors) {
+      const wanted = Math.min(this.#room(idle), this.#options.slots - idle.occupied);
+      if (wanted <= 0) return;
+      for (const entry of this.#takeBack(donor, wanted)) this.#give(idle, entry);
     }
   }
 
