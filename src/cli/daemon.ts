@@ -1,4 +1,5 @@
 import { hostname as hostOfThisMachine } from "node:os";
+import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured } from "../errors.ts";
 import { expandNodename, nodename } from "../protocol/nodename.ts";
 import { detach, type Report } from "../system/daemonize.ts";
@@ -119,32 +120,31 @@ async function readSettings(start: DaemonStart): Promise<DaemonSettings> {
   }
 }
 
-/** A camera has no settings of its own. */
-const nothing: DaemonSettings = { logfile: null, pidfile: null, uid: null, gid: null, umask: null, executable: null };
+/** What the settings say where the flags do not. */
+const settingsOf: Readonly<Record<DaemonStart["command"], (settings: Settings) => DaemonSettings>> = {
+  worker: (settings) => ({
+    logfile: settings.workerLogfile,
+    pidfile: settings.workerPidfile,
+    uid: settings.workerUid,
+    gid: settings.workerGid,
+    umask: settings.workerUmask,
+    executable: settings.workerExecutable,
+  }),
+  beat: (settings) => ({
+    logfile: settings.beatLogfile,
+    pidfile: settings.beatPidfile,
+    uid: settings.beatUid,
+    gid: settings.beatGid,
+    umask: settings.beatUmask,
+    executable: settings.beatExecutable,
+  }),
+  // A camera has none of its own.
+  events: () => ({ logfile: null, pidfile: null, uid: null, gid: null, umask: null, executable: null }),
+};
 
 function withSettings(start: DaemonStart, { app }: OpenApp): DaemonSettings {
-  const { settings } = app.conf;
   const flags = fromFlags(start.values);
-  const defaults: DaemonSettings =
-    start.command === "events"
-      ? nothing
-      : start.command === "worker"
-        ? {
-            logfile: settings.workerLogfile,
-            pidfile: settings.workerPidfile,
-            uid: settings.workerUid,
-            gid: settings.workerGid,
-            umask: settings.workerUmask,
-            executable: settings.workerExecutable,
-          }
-        : {
-            logfile: settings.beatLogfile,
-            pidfile: settings.beatPidfile,
-            uid: settings.beatUid,
-            gid: settings.beatGid,
-            umask: settings.beatUmask,
-            executable: settings.beatExecutable,
-          };
+  const defaults = settingsOf[start.command](app.conf.settings);
   const background = start.values.detach === true ? (start.detachedPidfile ?? null) : null;
   return {
     logfile: flags.logfile ?? defaults.logfile,

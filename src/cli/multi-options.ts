@@ -1,5 +1,5 @@
 import type { CommandWord } from "./command.ts";
-import { type OptionSpec, type OptionSpecs, spellingsOf } from "./options.ts";
+import { type OptionSpecs, spellingsOf } from "./options.ts";
 import { globalOptions } from "./session.ts";
 import { workerOptionSpecs } from "./worker.ts";
 
@@ -70,18 +70,15 @@ const words: Readonly<Record<string, MultiWord>> = {
 
 /** What follows `tq multi`, each with its options, for the completions of shells. */
 export function multiWords(): readonly CommandWord[] {
-  const { hostname, pidfile, logfile } = workerOptionSpecs as Readonly<Record<string, OptionSpec>>;
-  const naming = Object.fromEntries(
-    Object.entries({ hostname, pidfile, logfile }).filter(
-      (entry): entry is [string, OptionSpec] => entry[1] !== undefined,
-    ),
-  );
+  const { hostname, pidfile, logfile } = workerOptionSpecs;
   return Object.entries(words).map(([name, word]) => ({
     name,
     summary: word.summary,
     options: {
       ...Object.fromEntries([...always, ...word.own].map((key) => [key, own[key]])),
-      ...(word.takesWorker ? { app: globalOptions.app, workdir: globalOptions.workdir, ...workerOptionSpecs } : naming),
+      ...(word.takesWorker
+        ? { app: globalOptions.app, workdir: globalOptions.workdir, ...workerOptionSpecs }
+        : { hostname, pidfile, logfile }),
     },
     signals: word.signals ? ["-TERM", "-INT", "-QUIT", "-HUP"] : [],
   }));

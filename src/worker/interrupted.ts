@@ -74,14 +74,15 @@ export class Interrupted {
   }
 
   async ended(message: TaskMessage, task: Task, outcome: InterruptedOutcome): Promise<void> {
-    const error = encodeError(Interrupted.error(outcome));
+    const thrown = Interrupted.error(outcome);
+    const error = encodeError(thrown);
     if (outcome.kind === "terminated") return await this.#revoked(message, task.options, error);
     if (keepsErrors(message, task.options)) await this.#store(message, "FAILURE", error);
     // What kills children that open it is not opened here.
     if (outcome.kind === "lost" && !outcome.accepted && outcome.deaths !== undefined) return;
     const opened = await this.#open(message);
-    await this.#parts.followUp.interrupted(opened, Interrupted.error(outcome));
-    await this.#tell(opened, task, Interrupted.error(outcome));
+    await this.#parts.followUp.interrupted(opened, thrown);
+    await this.#tell(opened, task, thrown);
   }
 
   /** The child that could have told of the failure is gone. */
