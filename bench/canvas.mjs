@@ -1,11 +1,8 @@
 // A chord of many, from the call to the result of its body: node bench/canvas.mjs [--members 5000] [--rounds 3]
 // Each client composes and calls it, and waits with get(); the same Redis, two children each, in turn.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chord, Tq } from "../dist/index.js";
-import { median, root, startRedis, startWorker } from "./setup.mjs";
+import { median, runPython, startRedis, startWorker } from "./setup.mjs";
 
 const { values: options } = parseArgs({
   options: { members: { type: "string", default: "5000" }, rounds: { type: "string", default: "3" } },
@@ -43,17 +40,7 @@ run(50)
 print(run(${members}))
 `;
 
-async function celeryRun(url) {
-  const child = spawn(join(process.env.TQ_TEST_CELERY, "python"), ["-c", celeryClient], {
-    cwd: join(root, "bench", "apps"),
-    env: { ...process.env, BENCH_BROKER: `${url}/0`, BENCH_BACKEND: `${url}/1` },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let text = "";
-  child.stdout.on("data", (chunk) => (text += chunk));
-  await once(child, "close");
-  return Number(text);
-}
+const celeryRun = async (url) => Number(await runPython(celeryClient, url));
 
 const server = await startRedis();
 const rows = { celery: [], tq: [] };

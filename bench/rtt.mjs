@@ -1,11 +1,8 @@
 // Round trip on an idle system: node bench/rtt.mjs [--calls 500] [--rounds 3]
 // The client's delay() and get(), one after another; for Celery its own client does the same.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Tq } from "../dist/index.js";
-import { median, root, startRedis, startWorker } from "./setup.mjs";
+import { median, runPython, startRedis, startWorker } from "./setup.mjs";
 
 const { values: options } = parseArgs({
   options: { calls: { type: "string", default: "500" }, rounds: { type: "string", default: "3" } },
@@ -37,17 +34,7 @@ for i in range(${calls} + 300):
 print(json.dumps(times))
 `;
 
-async function pythonClient(url) {
-  const child = spawn(join(process.env.TQ_TEST_CELERY, "python"), ["-c", celeryClient], {
-    cwd: join(root, "bench", "apps"),
-    env: { ...process.env, BENCH_BROKER: `${url}/0`, BENCH_BACKEND: `${url}/1` },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let text = "";
-  child.stdout.on("data", (chunk) => (text += chunk));
-  await once(child, "close");
-  return JSON.parse(text);
-}
+const pythonClient = async (url) => JSON.parse(await runPython(celeryClient, url));
 
 const server = await startRedis();
 const rows = { tq: [], celery: [] };

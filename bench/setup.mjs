@@ -1,5 +1,6 @@
 // A private Redis, and workers of tq and Celery, for the benchmarks.
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -40,6 +41,19 @@ export async function startRedis() {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** What a script for the Python of that Celery prints, on the same broker and store. */
+export async function runPython(script, url) {
+  const child = spawn(join(process.env.TQ_TEST_CELERY, "python"), ["-c", script], {
+    cwd: apps,
+    env: { ...process.env, BENCH_BROKER: `${url}/0`, BENCH_BACKEND: `${url}/1` },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  child.stdout.on("data", (chunk) => (text += chunk));
+  await once(child, "close");
+  return text;
 }
 
 /** Starts a worker; it may not be ready yet. Throws when a Celery is asked for and none was named. */
