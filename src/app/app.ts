@@ -31,7 +31,7 @@ import {
 import { ImproperlyConfigured, InvalidTaskError, MaxRetriesExceededError, OperationalError } from "../errors.ts";
 import { Executor } from "../execution/executor.ts";
 import type { LogPlace } from "../execution/task-context.ts";
-import { type Logger, silentLogger } from "../log.ts";
+import { type Logger, type LogLevel, parseLogLevel, silentLogger } from "../log.ts";
 import { LamportClock } from "../protocol/clock.ts";
 import { anonNodename } from "../protocol/nodename.ts";
 import { type SignatureDict, type SignatureLike, signatureDict } from "../protocol/signature.ts";
@@ -40,8 +40,9 @@ import { loadSerializer, normalizeAccept } from "../serialization/registry.ts";
 import { isOurs } from "../system/installation.ts";
 import { BaseTask, handlersOf, type RunnableTask } from "../task/base-task.ts";
 import { builtinTasks } from "../task/builtins.ts";
+import { captureOutput } from "../task/captured-output.ts";
 import type { TaskContext } from "../task/context.ts";
-import type { CurrentRun } from "../task/current.ts";
+import { type CurrentRun, callDirectly, currentRun, currentTask, currentWorkerTask } from "../task/current.ts";
 import type { TaskHandlers } from "../task/handlers.ts";
 import { bindArguments, declaredParameters, type Parameters, readParameters } from "../task/parameters.ts";
 import { Producer, type ProducerOptions } from "../task/producer.ts";
@@ -181,7 +182,8 @@ export class Tq implements AsyncDisposable {
       runTask: (name, args, kwargs) => {
         const task = this.tasks.find(name);
         const bound = bindArguments(task.name, task.parameters, args, kwargs, task.options.typing);
-        return task.run(directContext(task, args, this.#logger) as TaskContext, bound);
+        const context = directContext(task, args, this.#logger);
+        return callDirectly(context, () => task.run(context, bound));
       },
       note: (plan) => this.workflows.note(plan),
       ignoresResult: (name) => this.tasks.get(name)?.options.ignoreResult ?? false,
@@ -347,8 +349,10 @@ export class Tq implements AsyncDisposable {
   }
 
   #handle(task: Task): TaskHandle<never[], unknown> {
-    const direct = (...args: unknown[]): unknown =>
-      task.run(directContext(task, args, this.#logger) as TaskContext, args);
+    const direct = (...args: unknown[]): unknown => {
+      const context = directContext(task, args, this.#logger);
+      return callDirectly(context, () => task.run(context, args));
+    };
     const call = (args: readonly unknown[], options: CallOptions = {}): Call => this.#call(task, args, options);
     return Object.defineProperties(direct, {
       name: { value: task.name },
@@ -392,6 +396,32 @@ export class Tq implements AsyncDisposable {
           this.#canvas.wrap(createChunks(bare(task), [...items], size)),
       },
     }) as unknown as TaskHandle<never[], unknown>;
+  }
+
+  /** The task in whose course the caller executes; undefined outside of any. Follows it through its awaits. */
+  get currentTask(): TaskContext | undefined {
+    return currentTask();
+  }
+
+  /** The same, but for the task a worker was sent: not one that was simply called by it. */
+  get currentWorkerTask(): TaskContext | undefined {
+    return currentWorkerTask();
+  }
+
+  /**
+   * What is printed goes to this logger, line by line, until the result is disposed of: by everything in
+   * this process or, inside a task, by that task. `level` is by default `workerRedirectStdoutsLevel`.
+   */
+  redirectStdoutsToLogger(
+    logger: Logger,
+    options: { readonly level?: LogLevel; readonly stdout?: boolean; readonly stderr?: boolean } = {},
+  ): Disposable {
+    const owner = currentRun.getStore();
+    return captureOutput({
+      level: options.level ?? parseLogLevel(this.conf.settings.workerRedirectStdoutsLevel),
+      streams: (["stdout", "stderr"] as const).filter((name) => options[name] !== false),
+      loggerOf: (run) => (owner === undefined || run === owner ? logger : undefined),
+    });
   }
 
   /**

@@ -18,12 +18,25 @@ export interface RetryChanges {
   readonly options?: Options | undefined;
 }
 
+type Headers = TaskHeaders & Readonly<Record<string, unknown>>;
+
 /**
  * The message of the next try (protocol 5.4): the same call in everything but `retries`, the
  * time, and, for a call that a client sent, its parent, which becomes the task itself.
  */
 export function planRetry(
-  headers: TaskHeaders & Readonly<Record<string, unknown>>,
+  headers: Headers,
+  properties: MessageProperties,
+  body: TaskBody,
+  changes: RetryChanges = {},
+): Call {
+  const next = { ...headers, retries: headers.retries + 1, parent_id: headers.parent_id ?? headers.id };
+  return planAgain(next, properties, body, changes);
+}
+
+/** The call of a message once more, as it was but for the changes (inventory B61). */
+export function planAgain(
+  headers: Headers,
   properties: MessageProperties,
   [args, kwargs, embed]: TaskBody,
   changes: RetryChanges = {},
@@ -34,10 +47,10 @@ export function planRetry(
     ...whereTo(changes.address),
     task_id: headers.id,
     root_id: headers.root_id ?? headers.id,
-    parent_id: headers.parent_id ?? headers.id,
+    parent_id: headers.parent_id,
     group_id: headers.group,
     group_index: headers.group_index,
-    retries: headers.retries + 1,
+    retries: headers.retries,
     ...(changes.eta ? { eta: changes.eta } : { countdown: changes.countdown }),
     expires: headers.expires,
     time_limit: hard,

@@ -28,7 +28,7 @@ import type { Job } from "./job.ts";
 import type { Completed } from "./outcome.ts";
 import type { Ready } from "./ready.ts";
 import { Recorder } from "./record.ts";
-import { overriddenLimit, retryCall, retryText } from "./retry.ts";
+import { overriddenLimit, requestSignature, retryCall, retryText } from "./retry.ts";
 import type { RunHandle } from "./run-handle.ts";
 import { type LogPlace, RunningTask, softLimitExceeded, taskRequest } from "./task-context.ts";
 import { formatTraceback } from "./traceback.ts";
@@ -128,7 +128,9 @@ export class Executor {
     const run: CurrentRun = {
       id: headers.id,
       name: task.name,
-      log: () => context.log,
+      get context() {
+        return context;
+      },
       rootId: headers.root_id ?? headers.id,
       priority: properties.priority ?? null,
       children,
@@ -148,7 +150,8 @@ export class Executor {
         if (verdict.kind !== "retry") throw verdict.kind === "failure" ? verdict.error : retry;
         await this.#parts.sender.send(untilSent(retryCall(job, body, verdict.options)));
       },
-      branching: () => new Branching(this.#parts, ready, run),
+      branching: () => new Branching(this.#parts, ready, run, context),
+      signature: (changes) => requestSignature(job, body, changes),
       state: async () => (await (await this.#parts.backend()).load(headers.id))?.status,
       softLimit: job.softTimeLimit,
     });

@@ -1,13 +1,30 @@
 import type { Call } from "../canvas/plan.ts";
-import { planRetry } from "../canvas/retry.ts";
+import { planAgain, planRetry, type RetryChanges } from "../canvas/retry.ts";
+import { createSignature } from "../canvas/signature.ts";
+import type { SignatureDict } from "../protocol/signature.ts";
 import type { TaskBody } from "../protocol/task-message.ts";
-import type { RetryOptions } from "../task/context.ts";
+import type { RequestChanges, RetryOptions } from "../task/context.ts";
 import type { Job } from "./job.ts";
 
 /** The message of the next try of a job; it goes where the first one went (protocol 5.4). */
 export function retryCall(job: Job, body: TaskBody, options: RetryOptions): Call {
+  const { headers, properties } = job.message;
+  return withHeaders(planRetry(headers, properties, body, changesOf(job, options)), {
+    ...options.headers,
+    ...limitHeader(job, options),
+  });
+}
+
+/** The call of a job as a signature (inventory B61). */
+export function requestSignature(job: Job, body: TaskBody, changes: RequestChanges): SignatureDict {
+  const { headers, properties } = job.message;
+  const call = withHeaders(planAgain(headers, properties, body, changesOf(job, changes)), changes.headers ?? {});
+  return createSignature(call.task, call.args, call.kwargs, call.options);
+}
+
+function changesOf(job: Job, options: RequestChanges): RetryChanges {
   const { exchange, routingKey } = job.address;
-  const call = planRetry(job.message.headers, job.message.properties, body, {
+  return {
     args: options.args,
     kwargs: options.kwargs,
     eta: options.eta?.toISOString(),
@@ -25,8 +42,11 @@ export function retryCall(job: Job, body: TaskBody, options: RetryOptions): Call
       compression: options.compression,
       shadow: options.shadow,
     },
-  });
-  const headers = { ...(call.options.headers as object | undefined), ...options.headers, ...limitHeader(job, options) };
+  };
+}
+
+function withHeaders(call: Call, more: Readonly<Record<string, unknown>>): Call {
+  const headers = { ...(call.options.headers as object | undefined), ...more };
   return Object.keys(headers).length === 0 ? call : { ...call, options: { ...call.options, headers } };
 }
 

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { createSignature } from "../canvas/signature.ts";
 import { ImproperlyConfigured, type Retry, SoftTimeLimitExceeded } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { callersHeaders } from "../protocol/callers-headers.ts";
 import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
-import type { RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
+import type { RequestChanges, RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
 import type { CurrentRun } from "../task/current.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import type { Branching } from "./branching.ts";
@@ -93,6 +94,8 @@ export interface RunningTaskParts {
   readonly sendEvent: (type: string, fields: Readonly<Record<string, unknown>>) => Promise<void>;
   /** What `replace` and `addToChord` do; missing where the function was simply called. */
   readonly branching?: () => Pick<Branching, "replace" | "addToChord">;
+  /** The call as a signature; missing where the function was simply called. */
+  readonly signature?: (changes: RequestChanges) => SignatureDict;
   /** The state stored for this run; undefined when there is none. */
   readonly state?: () => Promise<string | undefined>;
   /** Seconds from now after which the signal counts as aborted. */
@@ -203,6 +206,13 @@ export class RunningTask implements TaskContext {
 
   async addToChord(signature: SignatureLike, options: { readonly lazy?: boolean } = {}): Promise<SignatureDict> {
     return await this.#workflow().addToChord(signature, options.lazy ?? false);
+  }
+
+  signatureFromRequest(changes: RequestChanges = {}): SignatureDict {
+    const { args, kwargs } = this.request;
+    return (
+      this.#parts.signature?.(changes) ?? createSignature(this.name, changes.args ?? args, changes.kwargs ?? kwargs)
+    );
   }
 
   async isAborted(): Promise<boolean> {

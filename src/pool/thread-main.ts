@@ -4,7 +4,7 @@ import type { Tq } from "../app/app.ts";
 import { loadApp } from "../app/load.ts";
 import type { LogLevel } from "../log.ts";
 import { reportProcess } from "../system/process-report.ts";
-import { captureOutput } from "./captured-output.ts";
+import { captureOutput, logsOfTasks } from "../task/captured-output.ts";
 import { JobRunner } from "./job-runner.ts";
 import { relayedLogger } from "./relayed-logger.ts";
 import type { FromThread, ThreadAnswer, ThreadBirth, ThreadOrder } from "./threads.ts";
@@ -48,7 +48,8 @@ class ThreadMain {
   async #load(): Promise<void> {
     const { appSpec, cwd, include, overrides, hostname, loglevel, logfile, redirect, slots } = this.#birth;
     const logger = relayedLogger(loglevel, (level, message, fields) => tell({ kind: "log", level, message, fields }));
-    const captured = redirect === null ? undefined : captureOutput({ level: redirect as LogLevel, logger });
+    const captured =
+      redirect === null ? undefined : captureOutput({ level: redirect as LogLevel, loggerOf: logsOfTasks(logger) });
     const app = (await loadApp(appSpec, { cwd })) as Tq;
     app.conf.setFlags(overrides);
     app.logger = logger;

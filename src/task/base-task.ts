@@ -1,3 +1,4 @@
+import type { SignatureDict } from "../protocol/signature.ts";
 import type { TaskContext } from "./context.ts";
 import { type HandlerName, handlerNames, type TaskHandlers } from "./handlers.ts";
 import type { TaskOptions } from "./task.ts";
@@ -34,6 +35,11 @@ export class BaseTask {
 
   /** The next try is sent. */
   onRetry(_self: TaskContext, _reason: unknown, _traceback: string): unknown {
+    return undefined;
+  }
+
+  /** A replacement is about to be sent; what it throws keeps it from that, and ends the task. */
+  onReplace(_self: TaskContext, _signature: SignatureDict): unknown {
     return undefined;
   }
 

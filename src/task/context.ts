@@ -87,6 +87,9 @@ export interface RetryOptions {
   readonly headers?: Readonly<Record<string, unknown>>;
 }
 
+/** What a signature made of a request has of its own. */
+export type RequestChanges = Omit<RetryOptions, "maxRetries" | "cause">;
+
 /** What a running task sees: the first argument of a function registered with `bind: true`. */
 export interface TaskContext<T extends object = object> {
   readonly name: string;
@@ -134,6 +137,11 @@ export interface TaskContext<T extends object = object> {
    * `lazy`: it is not sent yet. Gives the signature, as it was or is to be sent.
    */
   addToChord(signature: SignatureLike, options?: { readonly lazy?: boolean }): Promise<SignatureDict>;
+  /**
+   * The very call this run is for, as a signature: same id, arguments, callbacks and place in its
+   * workflow (Celery's `signature_from_request`); `app.signature` makes an object of it.
+   */
+  signatureFromRequest(changes?: RequestChanges): SignatureDict;
   /** Whether somebody has called `abort()` on this task's result. Asks the result store. */
   isAborted(): Promise<boolean>;
 }

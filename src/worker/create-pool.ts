@@ -4,13 +4,13 @@ import type { Executor } from "../execution/executor.ts";
 import type { Job } from "../execution/job.ts";
 import { type LogLevel, parseLogLevel, type RootLogger } from "../log.ts";
 import { AsyncPool } from "../pool/async.ts";
-import { captureOutput } from "../pool/captured-output.ts";
 import { CrewPool } from "../pool/crew/pool.ts";
 import { createCustomPool } from "../pool/custom.ts";
 import type { Pool } from "../pool/pool.ts";
 import { ProcessMaker } from "../pool/prefork/prefork.ts";
 import { SoloPool } from "../pool/solo.ts";
 import { expandNodename } from "../protocol/nodename.ts";
+import { captureOutput, logsOfTasks } from "../task/captured-output.ts";
 import type { WorkerOptions } from "./options.ts";
 
 /** Jobs a child may have in hand with `-O fast`. */
@@ -134,7 +134,7 @@ function inPlace({ app, options, hostname, logger }: PoolRequest): readonly [exe
   const logPlace = { file: logfileOf(options, hostname), level: options.loglevel ?? "WARNING" };
   const parts = { logger, logPlace, handsOver: true };
   if (level === null) return [app.executor(parts), () => undefined];
-  const captured = captureOutput({ level });
+  const captured = captureOutput({ level, loggerOf: logsOfTasks() });
   return [app.executor({ ...parts, onRunEnd: captured.flush }), () => captured[Symbol.dispose]()];
 }
 

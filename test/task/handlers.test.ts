@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Ignore, Task, type TaskContext } from "../../src/index.ts";
+import { Ignore, type SignatureDict, Task, type TaskContext } from "../../src/index.ts";
 import { stage, work } from "../helpers/stage.ts";
 
 describe("handlers of a task", () => {
@@ -62,6 +62,31 @@ describe("handlers of a task", () => {
       ["onRetry", "Error: no"],
       ["onFailure", "Error: no", 1, true],
       ["afterReturn", "FAILURE"],
+    ]);
+  });
+
+  test("see what is to replace the task before it is sent, and may refuse it", async () => {
+    const app = stage();
+    const told: unknown[] = [];
+    const add = app.task("app.add", (x: number, y: number) => x + y);
+    const onReplace = async (self: TaskContext, { task, args }: SignatureDict): Promise<void> => {
+      told.push([self.name, task, args]);
+      if (args[0] === 0) throw new RangeError("not by this");
+    };
+    const body = async (self: TaskContext, x: number): Promise<number> => await self.replace(add.si(x, 1));
+    const by = app.task("app.by", { bind: true, onReplace }, body);
+    class Strict extends Task {
+      override onReplace = onReplace;
+    }
+    const byClass = app.task("app.byClass", { bind: true, base: Strict }, body);
+    work(app);
+    expect(await (await by.delay(4)).get({ timeout: 5 })).toBe(5);
+    expect(await (await byClass.delay(5)).get({ timeout: 5 })).toBe(6);
+    await expect((await by.delay(0)).get({ timeout: 5 })).rejects.toThrow("not by this");
+    expect(told).toEqual([
+      ["app.by", "app.add", [4, 1]],
+      ["app.byClass", "app.add", [5, 1]],
+      ["app.by", "app.add", [0, 1]],
     ]);
   });
 

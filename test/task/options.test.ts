@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
-import { MaxRetriesExceededError, OperationalError, Retry, type TaskContext } from "../../src/index.ts";
+import { Ignore, MaxRetriesExceededError, OperationalError, Retry, type TaskContext } from "../../src/index.ts";
 import { type Logger, silentLogger } from "../../src/log.ts";
 import { stage, work } from "../helpers/stage.ts";
 import { until } from "../helpers/until.ts";
@@ -322,6 +322,45 @@ describe("a retry", () => {
     expect(error).toBeInstanceOf(MaxRetriesExceededError);
     expect((error as Error).message).toContain(`Can't retry app.hopeless[${result.id}] args:(<secret>,) kwargs:{}`);
     expect((error as Error).message).not.toContain("p4ssw0rd");
+  });
+});
+
+describe("signatureFromRequest", () => {
+  test("is the call of this run once more, with changes, which comes to the same result", async () => {
+    const app = stage();
+    const seen: unknown[] = [];
+    const done = app.task("app.done", (value: unknown) => void seen.push(value));
+    const moves = app.task("app.moves", { bind: true }, async (self, word: string) => {
+      const { id, retries, headers, shadow, deliveryInfo, rootId, timelimit } = self.request;
+      seen.push([id, retries, headers, shadow, deliveryInfo?.routingKey, deliveryInfo?.priority, rootId, timelimit]);
+      if (word !== "first") return word;
+      const again = self.signatureFromRequest({ args: ["second"], queue: "slow", headers: { moved: true } });
+      await app.signature(again).applyAsync();
+      throw new Ignore();
+    });
+    work(app, { queues: ["fast", "slow", "celery"] });
+    const result = await moves.applyAsync(["first"], {
+      taskId: "mine",
+      queue: "fast",
+      priority: 3,
+      timeLimit: 30,
+      shadow: "shown",
+      headers: { tenant: "acme" },
+      link: done.s(),
+    });
+    expect(await result.get({ timeout: 5 })).toBe("second");
+    await until(() => seen.length === 3);
+    expect(seen).toEqual([
+      ["mine", 0, { tenant: "acme" }, "shown", "fast", 3, "mine", [30, null]],
+      ["mine", 0, { tenant: "acme", moved: true }, "shown", "slow", 3, "mine", [30, null]],
+      "second",
+    ]);
+  });
+
+  test("of a task that is simply called has its arguments, and goes where its calls go", () => {
+    const app = stage();
+    const direct = app.task("app.direct", { bind: true }, (self, _x: number) => self.signatureFromRequest());
+    expect(direct(7)).toMatchObject({ task: "app.direct", args: [7], kwargs: {}, options: {} });
   });
 });
 

@@ -5,7 +5,7 @@ import type { Job } from "../../execution/job.ts";
 import { reportProcess } from "../../system/process-report.ts";
 import { setProcessTitle } from "../../system/process-title.ts";
 import { debuggable } from "../../system/remote-debugger.ts";
-import { captureOutput } from "../captured-output.ts";
+import { captureOutput, logsOfTasks } from "../../task/captured-output.ts";
 import { JobRunner } from "../job-runner.ts";
 import { relayedLogger } from "../relayed-logger.ts";
 import { takeClaim } from "./claims.ts";
@@ -68,7 +68,7 @@ class ChildMain {
       this.#send({ kind: "log", level, message, fields });
       this.#flush(); // with the parent when the call returns: nothing is lost with this process
     });
-    const captured = redirect === null ? undefined : captureOutput({ level: redirect, logger });
+    const captured = redirect === null ? undefined : captureOutput({ level: redirect, loggerOf: logsOfTasks(logger) });
     const app = (await loadApp(appSpec, { cwd })) as Tq;
     app.conf.setFlags(overrides);
     app.logger = logger;
