@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, lstatSync, mkdirSync, readFileSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
+import nodeModule, { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { basename, dirname, extname, isAbsolute, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -82,7 +82,7 @@ export class ModuleLoader {
     try {
       if (isTypeScript(path)) return await this.#importThroughJiti(path);
       try {
-        return (await import(pathToFileURL(path).href)) as ModuleExports;
+        return await withoutTypeStripping(async () => (await import(pathToFileURL(path).href)) as ModuleExports);
       } catch (error) {
         // JavaScript that imports TypeScript, or `./tasks.js` where `tasks.ts` is: found before anything ran.
         if (!needsTransform(error)) throw error;
@@ -101,7 +101,7 @@ export class ModuleLoader {
 
   async #importThroughJiti(path: string): Promise<ModuleExports> {
     const jiti = await this.#transformer();
-    return await jiti.import<ModuleExports>(path);
+    return await withoutTypeStripping(() => jiti.import<ModuleExports>(path));
   }
 
   async #transformer(): Promise<Jiti> {
@@ -186,6 +186,36 @@ export function isFile(path: string): boolean {
 
 const isTypeScript = (path: string): boolean => /\.[cm]?tsx?$/.test(path);
 
+/** `registerHooks` of `node:module`, as far as it is used here. Wherever Node strips types by itself it is there. */
+type RegisterHooks = (hooks: {
+  load(url: string, context: object, nextLoad: (url: string, context: object) => Loaded): Loaded;
+}) => { deregister(): void };
+
+interface Loaded {
+  readonly format?: string | null;
+}
+
+/**
+ * Imports as a Node that does not strip types by itself: TypeScript in the graph of a JavaScript module is refused
+ * before anything ran, unless a loader of the user's has made JavaScript of it. Stripped, it would be a second
+ * instance beside the one jiti has, without enums, decorators and path aliases.
+ */
+async function withoutTypeStripping<T>(load: () => Promise<T>): Promise<T> {
+  const { registerHooks } = nodeModule as { readonly registerHooks?: RegisterHooks };
+  const hooks = registerHooks?.({
+    load(url, context, nextLoad) {
+      const loaded = nextLoad(url, context);
+      if (!loaded.format?.endsWith("-typescript")) return loaded;
+      throw Object.assign(new TypeError(`TypeScript: ${url}`), { code: "ERR_UNKNOWN_FILE_EXTENSION" });
+    },
+  });
+  try {
+    return await load();
+  } finally {
+    hooks?.deregister();
+  }
+}
+
 /** Errors Node has before running anything of a graph in which there is TypeScript. */
 function needsTransform(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -245,7 +275,9 @@ function describeLoadError(error: unknown, file: string, cwd: string): string {
   if (error instanceof AppLoadError) return error.message;
   const message = (error.message.split("\n")[0] ?? "").trim().replace(/:$/, "");
   const name = error.name === "Error" ? "" : `${error.name}: `;
-  const place = firstUserPlace(`${error.stack}\n${error.message}`) ?? placeOfSyntaxError(error, file);
+  // Beneath the loader are those who had the module loaded: the application's own code, where tq is embedded in it.
+  const [stack] = `${error.stack}`.split(/^.*\bModuleLoader\.importFile\b/m);
+  const place = firstUserPlace(`${stack}\n${error.message}`) ?? placeOfSyntaxError(error, file);
   if (place === undefined || message.includes(place.split(":")[0] as string)) return `${name}${message}`;
   return `${name}${message} (${displayPath(place, cwd)})`;
 }

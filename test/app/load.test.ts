@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { compileFunction, constants } from "node:vm";
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -148,6 +150,53 @@ describe("TypeScript is loaded as it is", () => {
       "names.ts": "export const name: string = 'typed';",
     });
     expect(await nameOf("proj")).toBe("typed");
+  });
+
+  test("JavaScript may import what Node alone could not load, and there is one instance of it", async () => {
+    project({
+      "tsconfig.json": '{"compilerOptions":{"experimentalDecorators":true,"paths":{"~/*":["./src/*"]}}}',
+      "src/proj.js": `
+        import { shared } from "./shared.ts";
+        import { name } from "./names.ts";
+        export const app = ${app("x")};
+        Object.assign(app, { main: name, shared });`,
+      "src/shared.ts": "globalThis.sharedLoads = (globalThis.sharedLoads ?? 0) + 1; export const shared: object = {};",
+      "src/names.ts": `
+        import { Name } from "~/types.ts";
+        const mark = (_target: unknown): void => {};
+        @mark class Names { constructor(readonly name: Name) {} }
+        export const { name } = new Names("typed");`,
+      "src/types.ts": "export type Name = string;",
+      "src/tasks.ts": 'import { app } from "./proj.js"; import { shared } from "./shared.ts"; export { app, shared };',
+    });
+    const loaded = (await loadApp("src.proj", { cwd })) as Record<string, unknown>;
+    expect(loaded.main).toBe("typed");
+    const tasks = await new ModuleLoader({ cwd }).importModule("src.tasks", cwd);
+    expect(tasks.app).toBe(loaded);
+    expect(tasks.shared).toBe(loaded.shared);
+    expect((globalThis as { sharedLoads?: number }).sharedLoads).toBe(1);
+    delete (globalThis as { sharedLoads?: number }).sharedLoads;
+  });
+
+  test("a loader of the user's own goes before", async () => {
+    project({
+      "proj.js": `import { name } from "./names.ts"; export const app = ${app("x")}; app.main = name;`,
+      "names.ts": "export const name: string = 'typed';",
+      "loader.mjs": `
+        import { register } from "node:module";
+        const source = 'export const name = "loaded";';
+        const load = \`export const load = async (url, context, next) => url.endsWith("names.ts")
+          ? { format: "module", source: \${JSON.stringify(source)}, shortCircuit: true } : next(url, context);\`;
+        register("data:text/javascript," + encodeURIComponent(load));`,
+      "main.mjs": `
+        import { loadApp } from ${JSON.stringify(new URL("../../dist/app/load.js", import.meta.url).href)};
+        console.log((await loadApp("proj", { cwd: process.cwd() })).main);`,
+    });
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--import", "./loader.mjs", "main.mjs"], {
+      cwd,
+      timeout: 20_000,
+    });
+    expect(`${stdout}${stderr}`).toBe("loaded\n");
   });
 
   test("it works in a package of CommonJS too", async () => {
