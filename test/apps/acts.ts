@@ -32,6 +32,7 @@ export const print = app.task("acts.print", () => {
   console.log("printed by console.log");
   process.stderr.write("written to stderr\n");
   process.stdout.write("a line without its end");
+  process.emitWarning("warned of by Node");
 });
 
 /** Exits on its first run; with a file that says so, works on the second. */

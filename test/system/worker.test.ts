@@ -141,6 +141,7 @@ describe("a worker", () => {
     for (const text of ["printed by console.log", "written to stderr", "a line without its end"]) {
       await worker.printed(new RegExp(`WARNING/ForkPoolWorker-1\\] acts\\.print\\[${id}\\]: ${text}$`));
     }
+    await worker.printed(/WARNING\/ForkPoolWorker-1\] .*Warning: warned of by Node$/);
   });
 
   test("logs in Celery's words", async () => {

@@ -13,9 +13,6 @@ import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChil
 
 const childMain = program("pool/prefork/child-main");
 
-/** A child runs one program: it needs no more V8 helper threads than it can use. */
-const childFlags = ["--no-warnings=ExperimentalWarning"];
-
 export interface ChildParts {
   /** Makes sure it does not outlive this process. */
   readonly guard: Guard;
@@ -38,9 +35,7 @@ export class Child implements Member {
 
   constructor(birth: ChildBirth, events: MemberEvents, { guard, claims }: ChildParts) {
     const piped = birth.redirect !== null;
-    const flags = debuggable(process.env)
-      ? [...childFlags, `--inspect-port=127.0.0.1:${debuggerPort(process.env, birth.index)}`]
-      : childFlags;
+    const flags = debuggable(process.env) ? [`--inspect-port=127.0.0.1:${debuggerPort(process.env, birth.index)}`] : [];
     this.#claims = claims;
     this.#process = spawn(process.execPath, [...flags, childMain, titleRoom], {
       cwd: birth.cwd,
