@@ -12,6 +12,7 @@ const { values: options } = parseArgs({
     bytes: { type: "string", default: "100000" },
     messages: { type: "string", default: "20000" },
     "celery-messages": { type: "string", default: "8000" },
+    "warm-up": { type: "string", default: "20000" },
     rounds: { type: "string", default: "3" },
     variants: { type: "string", default: "celery,fair,fast" },
   },
@@ -69,8 +70,8 @@ try {
       await server.redis.flushall();
       const worker = await startWorker(kind, server.url, args, env);
       try {
-        await drain(server, worker, Math.min(2000, Number(options.messages))); // warms up
         const count = Number(kind === "celery" ? options["celery-messages"] : options.messages);
+        await drain(server, worker, Math.min(Number(options["warm-up"]), count));
         const row = await drain(server, worker, count);
         rows[name] ??= [];
         rows[name].push(row);

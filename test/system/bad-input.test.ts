@@ -517,7 +517,7 @@ for (const kind of brokerKinds) {
         reason: expect.stringMatching(/body has \d+ bytes, more than the (limit of )?104857600/),
       });
       expect(letter?.size).toBeGreaterThanOrEqual(size);
-      expect(worker.output).toMatch(new RegExp(`more than the .*queue ${queue}`));
+      await worker.printed(new RegExp(`more than the .*queue ${queue}`));
       expect(await app.asyncResult(id).state()).toBe("FAILURE");
       await until(() => memoryOf(worker.pid) - before < (kind.name === "RabbitMQ" ? 400 : 150), {
         timeout: 10,
@@ -609,7 +609,9 @@ describeWith(redis.needs, "an element of a Redis list", () => {
         ]);
     }
     expect(letters).toHaveLength(bad.length);
-    expect(worker.lines.filter((line) => line.includes("kept in the dead-letter store"))).toHaveLength(bad.length);
+    const told = (): number => worker.lines.filter((line) => line.includes("kept in the dead-letter store")).length;
+    await until(() => told() >= bad.length, { message: "each is told of in the log" });
+    expect(told()).toBe(bad.length);
     // A damaged envelope that says whose it is gets a result all the same.
     const named = bad.filter(
       ({ make, id }) => /"headers":\{[^[]*"id"/.test(String(make(id))) && !String(make(id)).includes("{}],"),

@@ -80,7 +80,7 @@ for (const kind of brokerKinds) {
       expect(error).toBeInstanceOf(WorkerLostError);
       expect(String(error)).toContain("SIGKILL");
       expect(linesOf(file)).toEqual(["run"]);
-      expect(worker.output).toMatch(/Process 'ForkPoolWorker-\d+' pid:\d+ exited with 'signal SIGKILL'/);
+      await worker.printed(/Process 'ForkPoolWorker-\d+' pid:\d+ exited with 'signal SIGKILL'/);
       await until(() => childrenOf(worker.pid).length === 2, { message: "there are two children again" });
       const two = [
         app.sendTask("acts.pid"),
