@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ResultBackend } from "../backend/backend.ts";
+import { openChord } from "../backend/chord-join.ts";
 import { createBackend } from "../backend/connect.ts";
 import { encodeRecord } from "../backend/record.ts";
 import type { Broker } from "../broker/broker.ts";
@@ -203,7 +204,7 @@ export class Tq implements AsyncDisposable {
       signals: this.signals,
       replyTo: () => this.#replyTo,
       origin: anonNodename(process.pid, hostname()),
-      openChord: async (groupId, size) => (await this.backend()).openChord(groupId, size),
+      openChord: async (chord) => openChord(await this.backend(), chord),
       tellSent: (events) => this.events.tellSent(events),
     });
     const builtins = builtinTasks({
@@ -223,7 +224,7 @@ export class Tq implements AsyncDisposable {
       backend: () => this.backend(),
       broker: () => this.broker(),
       sender: () => this.#sender,
-      queues: () => this.topology.consumed.keys(),
+      queuesOf: (calls) => this.#queuesOf(calls),
       serializer: () => this.conf.settings.resultSerializer,
       revoke: async (ids, terminate) => void (await this.control.revoke(ids, { terminate })),
       ask: (ids) => this.control.inspect().queryTask(...ids),
@@ -710,6 +711,16 @@ export class Tq implements AsyncDisposable {
       this.#topology = { settings, topology: createTopology(settings) };
     }
     return this.#topology.topology;
+  }
+
+  /** Where calls may wait: in the queues of the settings, and where they are routed to. */
+  #queuesOf(calls: readonly Call[]): readonly string[] {
+    const router = this.#currentRouter();
+    const routed = calls.map(({ options, task, args, kwargs }) => {
+      const { queue, address } = router.route(options, task, args, kwargs, this.tasks.get(task));
+      return queue?.name ?? (address.exchange === "" ? address.routingKey : undefined);
+    });
+    return [...new Set([...this.topology.consumed.keys(), ...routed.filter((name) => name !== undefined)])];
   }
 
   #currentRouter(): Router {

@@ -3,8 +3,10 @@ import { chordBody, isChord } from "../canvas/chord.ts";
 import { freeze } from "../canvas/freeze.ts";
 import { fromDict } from "../canvas/from-dict.ts";
 import { createGroup } from "../canvas/group.ts";
+import { withHeaderErrbacks } from "../canvas/header-errbacks.ts";
 import { isChunks } from "../canvas/map.ts";
 import { type Plan, planSignature } from "../canvas/plan.ts";
+import { signatureList } from "../canvas/signature.ts";
 import { endsInGroup, simplify } from "../canvas/simplify.ts";
 import type { Settings } from "../config/settings.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
@@ -47,7 +49,10 @@ export class AppCanvas implements CanvasHost {
     const sender = await this.#parts.open();
     // These are of this process: what travels inside of messages does without them.
     const { producer, signal, ...options } = call.options;
-    const planned = planSignature(signature, {
+    const whole = this.errbacksOnHeaders()
+      ? withHeaderErrbacks(fromDict(signature), signatureList(options.link_error))
+      : signature;
+    const planned = planSignature(whole, {
       ...call,
       options,
       newId: randomUUID,

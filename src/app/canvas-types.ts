@@ -95,9 +95,12 @@ type AsTuple<R> = R extends Anything ? R : [R];
 type Member<S> = S extends AnySignature ? (KindOf<S> extends "group" ? Element<ResultOf<S>> : ResultOf<S>) : never;
 type Element<R> = R extends readonly (infer E)[] ? E : R;
 
-/** What the body of a chord is called with: one value for each task that ends the header. */
-export type HeaderOf<S extends Anything> = KindOf<S[number]> extends "one" ? ResultsOf<S> : LeafOf<S[number]>[];
-type LeafOf<S> = S extends AnySignature ? (KindOf<S> extends "one" ? ResultOf<S> : Element<ResultOf<S>>) : never;
+/**
+ * What the body of a chord is called with: one value for each member of the header, a list for one that ends in a
+ * group. Groups in the header are unrolled, in an order the compiler does not follow.
+ */
+export type HeaderOf<S extends Anything> = "group" extends KindOf<S[number]> ? LeafOf<S[number]>[] : ResultsOf<S>;
+type LeafOf<S> = S extends AnySignature ? (KindOf<S> extends "group" ? Element<ResultOf<S>> : ResultOf<S>) : never;
 
 /** Why a step does not fit. It stands where the compiler shows what is wrong with an argument. */
 export interface CannotTake<Value, Args> {

@@ -38,13 +38,13 @@ export class Group<A extends Anything = Anything, R = unknown, K extends ResultK
 
   /**
    * Lets the members start one after the other: the first `start` seconds from now, each next one
-   * `step` seconds later, none later than `stop`.
+   * `step` seconds later, none later than `stop`: those left over start together with the last one.
    */
   skew(start = 1, stop: number | null = null, step = 1): this {
     let countdown = start;
     const tasks = this.tasks.map((task) => {
       const skewed = { ...task, options: { ...task.options, countdown } };
-      if (stop === null || countdown + step < stop) countdown += step;
+      if (stop === null || countdown + step <= stop) countdown += step;
       return skewed;
     });
     return this.#withTasks(tasks);

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ResultBackend } from "../backend/backend.ts";
+import { openChord } from "../backend/chord-join.ts";
 import { createBackend } from "../backend/connect.ts";
 import { defaultBackendOptions } from "../backend/options.ts";
 import type { Call, Plan } from "../canvas/plan.ts";
@@ -138,7 +139,7 @@ export class Eager implements CallSender {
 
   async sendPlan(plan: Plan): Promise<void> {
     const backend = await this.backend();
-    for (const chord of plan.chords) await backend.openChord(chord.groupId, chord.size);
+    for (const chord of plan.chords) await openChord(backend, chord);
     for (const call of plan.calls) await this.send(call);
   }
 }

@@ -1,11 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { ResultBackend } from "../backend/backend.ts";
 import { encodeRecord } from "../backend/record.ts";
-import type { Broker } from "../broker/broker.ts";
-import type { Plan } from "../canvas/plan.ts";
+import type { Call, Plan } from "../canvas/plan.ts";
 import { followWorkflow, type Progress, type WorkflowRecord } from "../canvas/progress.ts";
-import type { ByNode } from "../control/inspect.ts";
-import type { TaskWhereabouts } from "../control/replies.ts";
 import { OperationalError, TaskRevokedError } from "../errors.ts";
 import { encodeError } from "../protocol/exception.ts";
 import { isReady } from "../protocol/states.ts";
@@ -13,20 +10,32 @@ import { createTaskMeta, type ResultTuple } from "../protocol/task-meta.ts";
 import { decodeJson, encodeJson } from "../serialization/json.ts";
 import type { CallSender } from "../task/sender.ts";
 import { formatIso } from "../util/iso8601.ts";
+import { type CallPlace, type CallPlacesParts, findCalls } from "./call-places.ts";
 
 /** Bytes beyond which a workflow is not written down: it would cost more than it is worth. */
 const longest = 4 << 20;
 
-export interface WorkflowsParts {
+export interface WorkflowsParts extends CallPlacesParts {
   readonly backend: () => Promise<ResultBackend>;
-  readonly broker: () => Promise<Broker>;
   readonly sender: () => CallSender;
-  /** Queues workers take from. */
-  readonly queues: () => Iterable<string>;
   readonly serializer: () => string;
   readonly revoke: (ids: readonly string[], terminate: boolean) => Promise<void>;
-  /** Asks all workers which of these calls they have in hand, or know to wait in the broker for their time. */
-  readonly ask: (ids: readonly string[]) => Promise<ByNode<Readonly<Record<string, TaskWhereabouts>>>>;
+}
+
+/** How far a workflow is, and where each of its open calls is. */
+export interface Shown extends Omit<Progress, "open"> {
+  readonly open: readonly PlacedCall[];
+  /** What could not be found out. */
+  readonly doubts: readonly string[];
+}
+
+/** A call that should be under way. */
+export interface PlacedCall {
+  readonly id: string;
+  readonly task: string;
+  /** Of its result: PENDING, STARTED, RETRY … */
+  readonly state: string;
+  readonly place: CallPlace;
 }
 
 /** What `repair` has done. */
@@ -35,8 +44,8 @@ export interface Repaired {
   readonly sent: number;
   /** Calls told of a failure before them. */
   readonly told: number;
-  /** Calls a worker has in hand, which were left alone. */
-  readonly inHand: readonly { readonly id: string; readonly state: string; readonly node: string }[];
+  /** Calls that are somewhere, and were left alone. */
+  readonly left: readonly PlacedCall[];
 }
 
 export interface RepairOptions {
@@ -83,24 +92,33 @@ export class Workflows {
     }
   }
 
-  /** How far a workflow is; undefined for one nothing is known of. */
-  async show(id: string): Promise<Progress | undefined> {
+  /** How far a workflow is, and where its open calls are; undefined for one nothing is known of. Takes a second at most. */
+  async show(id: string): Promise<Shown | undefined> {
     const record = await this.#record(id);
-    return record && (await this.#follow(record));
+    if (record === undefined) return undefined;
+    const progress = await this.#follow(record);
+    const { places, doubts } = await findCalls(this.#parts, progress.open.map(callOf));
+    return { ...progress, open: progress.open.map((call) => placed(call, places)), doubts };
   }
 
   /**
-   * Sends again what should be under way and is not, and tells of failures nobody was told of. What a
-   * worker has in hand, or sees waiting in the broker for its time, is left alone. A call that still waits in
-   * a queue would run twice, so this refuses while messages wait, unless `force`.
+   * Sends again what should be under way and is lost, and tells of failures nobody was told of. What waits in the
+   * broker, is in somebody's hands, or in a dead one's and comes back, is left alone. Where the broker does not tell
+   * (RabbitMQ) a call may still wait in a queue and would run twice, so this refuses while messages wait, unless `force`.
    */
   async repair(id: string, options: RepairOptions = {}): Promise<Repaired | undefined> {
     const record = await this.#record(id);
     if (record === undefined) return undefined;
+    const first = await this.#follow(record);
+    const { places, unsearched, doubts } = options.force
+      ? { places: new Map<string, CallPlace>(), unsearched: [], doubts: [] }
+      : await findCalls(this.#parts, first.open.map(callOf));
+    for (const doubt of doubts) options.onDoubt?.(doubt);
+    const missing = new Set(first.open.filter((call) => isMissing(places.get(call.id))).map((call) => call.id));
+    // Once more: what ended while it was looked for is in no queue either.
     const { open, untold } = await this.#follow(record);
-    const inHand = options.force ? [] : await this.#inHand(open, options.onDoubt);
-    const lost = open.filter((call) => !inHand.some((one) => one.id === call.id));
-    if (!options.force) await this.#assertQuiet(lost.map(({ plan }) => plan));
+    const lost = open.filter((call) => missing.has(call.id));
+    if (!options.force) await this.#assertNotWaiting(lost, places, unsearched);
     const backend = await this.#parts.backend();
     for (const { id: taskId, because } of untold) await this.#store(backend, taskId, "FAILURE", because.result);
     for (const { plan } of lost) {
@@ -111,7 +129,8 @@ export class Workflows {
       );
       await this.#parts.sender().sendPlan({ ...plan, calls });
     }
-    return { sent: lost.length, told: untold.length, inHand };
+    const left = open.filter((call) => places.has(call.id) && !missing.has(call.id));
+    return { sent: lost.length, told: untold.length, left: left.map((call) => placed(call, places)) };
   }
 
   /** Revokes everything that has not ended, and says so in its results; how many those were. */
@@ -129,24 +148,14 @@ export class Workflows {
     return left.length;
   }
 
-  async #inHand(open: Progress["open"], onDoubt: RepairOptions["onDoubt"]): Promise<Repaired["inHand"]> {
-    if (open.length === 0) return [];
-    const answers = Object.entries((await this.#parts.ask(open.map(({ id }) => id))) ?? {});
-    if (answers.length === 0) onDoubt?.("no worker has answered: whether one runs any of these calls is not known");
+  async #assertNotWaiting(
+    lost: Progress["open"],
+    places: ReadonlyMap<string, CallPlace>,
+    unsearched: readonly string[],
+  ): Promise<void> {
+    const untold = lost.some(({ id }) => places.get(id)?.kind === "untold");
     const broker = await this.#parts.broker();
-    const later = open.some(({ plan }) => plan.calls.some(({ options }) => options.eta ?? options.countdown));
-    if (later && broker.displayUrl.startsWith("amqp"))
-      onDoubt?.("RabbitMQ does not tell which calls wait in it for their time");
-    return answers.flatMap(([node, calls]) =>
-      Object.entries(calls).map(([id, [state]]) => ({ id, state: String(state), node })),
-    );
-  }
-
-  async #assertQuiet(plans: readonly Plan[]): Promise<void> {
-    const broker = await this.#parts.broker();
-    const named = plans.flatMap((plan) => plan.calls.map((call) => call.options.queue));
-    const queues = new Set([...this.#parts.queues(), ...named.filter((queue) => typeof queue === "string")]);
-    for (const queue of queues) {
+    for (const queue of untold ? this.#parts.queuesOf(lost.map(callOf)) : lost.length > 0 ? unsearched : []) {
       const size = await broker.size(queue);
       if (size === 0) continue;
       throw new OperationalError(
@@ -184,6 +193,19 @@ function elsewhere(value: unknown, queue: string): unknown {
   if ("subtask_type" in copy && copy.options?.queue !== undefined) copy.options.queue = queue;
   return copy;
 }
+
+/** The first step of what would send it again: the call itself. */
+const callOf = ({ plan }: Progress["open"][number]): Call => plan.calls[0] as Call;
+
+const placed = ({ id, task, state }: Progress["open"][number], places: ReadonlyMap<string, CallPlace>): PlacedCall => ({
+  id,
+  task,
+  state,
+  place: places.get(id) ?? { kind: "lost" },
+});
+
+/** Whether it is to be sent again; one nobody has looked for is. */
+const isMissing = (place: CallPlace | undefined): boolean => place === undefined || /^(lost|untold)$/.test(place.kind);
 
 const idOf = (call: { readonly options: Readonly<Record<string, unknown>> }): string => String(call.options.task_id);
 

@@ -1,7 +1,8 @@
 import { ChordError } from "../errors.ts";
 import { PROPAGATE_STATES } from "../protocol/states.ts";
+import type { ResultTuple } from "../protocol/task-meta.ts";
 import { pythonRepr, pythonStringLiteral } from "../util/repr.ts";
-import type { ChordPart } from "./backend.ts";
+import type { ChordPart, ResultBackend } from "./backend.ts";
 
 /** What the finished members of a chord come to. */
 export type JoinedChord =
@@ -22,6 +23,15 @@ export function joinChord(parts: readonly ChordPart[]): JoinedChord {
     part,
     error: new ChordError(`Dependency ${part.taskId} raised ${exceptionRepr(part.result)}`),
   };
+}
+
+/** Has a chord counted, before the first of its members is sent; `header` is the handle to save, where there is one. */
+export async function openChord(
+  backend: ResultBackend,
+  { groupId, size, header }: { readonly groupId: string; readonly size: number; readonly header?: ResultTuple },
+): Promise<void> {
+  if (header !== undefined) await backend.saveGroup(groupId, header);
+  await backend.openChord(groupId, size);
 }
 
 /** Group order: by index, those without one last and in the order they came. */

@@ -1,5 +1,6 @@
 import type { Message } from "../protocol/message.ts";
 import type { Notes } from "./notes.ts";
+import type { Located, LocateOptions } from "./whereabouts.ts";
 
 export interface Exchange {
   readonly name: string;
@@ -73,6 +74,11 @@ export interface Broker {
    * soonest `mostParkedLooked` only. Always empty on RabbitMQ, which shows no message without handing it over.
    */
   parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]>;
+  /**
+   * Where the messages of these tasks are, left where they are. Messages move meanwhile: what was
+   * found is somewhere, what was not found may just have been settled, or been sent after the look at its queue.
+   */
+  locate(options: LocateOptions): Promise<Located>;
   /** Removes the waiting messages and says how many they were. 0 for a queue that does not exist. */
   purge(queue: string): Promise<number>;
   /** Removes the queue, its binding and what waits in it. */

@@ -15,6 +15,7 @@ import type {
 } from "./broker.ts";
 import type { Notes } from "./notes.ts";
 import type { BrokerOptions } from "./options.ts";
+import type { Located, LocateOptions } from "./whereabouts.ts";
 
 type FailoverOptions = Pick<BrokerOptions, "failoverStrategy" | "logger"> & {
   /** What leads to each of them; for a strategy that is a function. */
@@ -132,6 +133,10 @@ class FailoverBroker implements Broker {
 
   parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]> {
     return this.#current.parkedMessages(options);
+  }
+
+  locate(options: LocateOptions): Promise<Located> {
+    return this.#current.locate(options);
   }
 
   purge(queue: string): Promise<number> {

@@ -34,10 +34,21 @@ export interface Call {
   readonly options: Options;
 }
 
+/** A chord that is to be counted. */
+export interface PlannedChord {
+  readonly groupId: string;
+  readonly size: number;
+  /**
+   * The handle of the header, to be saved under `groupId`, where one of several members ends in a group: by it
+   * whoever completes the chord sees which results belong together (protocol 8.2).
+   */
+  readonly header?: ResultTuple;
+}
+
 /** What a signature turns into. */
 export interface Plan {
   /** Chords to open before the first message leaves. */
-  readonly chords: readonly { readonly groupId: string; readonly size: number }[];
+  readonly chords: readonly PlannedChord[];
   /** In the order in which they are to be sent. */
   readonly calls: readonly Call[];
   /** The result handle of the whole (protocol 4.9). */
@@ -222,8 +233,11 @@ function planChord(
     members.map((member) => plan(member.signature, callArgs, callKwargs, passed, context)),
   );
   const size = members.reduce((sum, member) => sum + reporters(member.signature), 0);
-  const group: ResultTuple = [[groupId, null], members.map((member) => member.result(null))];
-  return { chords: [{ groupId, size }, ...chords], calls, result: body.result(group), children: [group] };
+  const results = members.map((member) => member.result(null));
+  const group: ResultTuple = [[groupId, null], results];
+  const nested = results.length > 1 && results.some(([, children]) => children !== null);
+  const planned: PlannedChord = { groupId, size, ...(nested ? { header: group } : {}) };
+  return { chords: [planned, ...chords], calls, result: body.result(group), children: [group] };
 }
 
 /** The body with what was given to the chord: all options, and what only its end can have. */

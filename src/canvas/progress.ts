@@ -1,3 +1,4 @@
+import { structured } from "../protocol/result-tuple.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { isReady } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
@@ -45,10 +46,14 @@ export async function followWorkflow(
   const open: { id: string; task: string; state: string; plan: Plan }[] = [];
   const untold: { id: string; because: TaskMeta }[] = [];
   const sizes = new Map<string, number>();
+  const headers = new Map<string, ResultTuple>();
   const parts = new Map<string, Map<string, Part>>();
   const waiting: Call[] = [];
   const send = (plan: Pick<Plan, "calls" | "chords">): void => {
-    for (const { groupId, size } of plan.chords) sizes.set(groupId, size);
+    for (const { groupId, size, header } of plan.chords) {
+      sizes.set(groupId, size);
+      if (header !== undefined) headers.set(groupId, header);
+    }
     waiting.push(...plan.calls);
   };
   const fail = async (id: string, because: TaskMeta): Promise<void> => {
@@ -64,7 +69,11 @@ export async function followWorkflow(
     const inOrder = [...all.values()].sort((a, b) => (a.index ?? Infinity) - (b.index ?? Infinity));
     const failed = inOrder.find(({ meta }) => meta.status !== "SUCCESS");
     if (failed === undefined) {
-      const results = inOrder.map(({ meta }) => meta.result);
+      const header = headers.get(groupId);
+      const results =
+        header === undefined
+          ? inOrder.map(({ meta }) => meta.result)
+          : (structured(header, new Map(inOrder.map(({ meta }) => [meta.task_id, meta.result]))) as unknown[]);
       send(planChordBody(body, results, { id, root_id: textOption(call.options, "root_id") ?? id }, { newId }));
     } else for (const { taskId } of failedChainIds({ chain: [body] })) await fail(taskId, failed.meta);
   };

@@ -199,11 +199,19 @@ export function addLinks(signature: SignatureDict, links: readonly SignatureDict
   return { ...signature, options: { ...options, link: extendLinks(options.link, links) } };
 }
 
-/** The signature with errbacks: on every member of a group, on the body of a chord, else on itself. */
+/**
+ * The signature with errbacks: on every member of a group, on the body of a chord and of the chords that are members of
+ * its header (inventory D65), else on itself.
+ */
 export function addErrbacks(signature: SignatureDict, errbacks: readonly SignatureDict[]): SignatureDict {
   if (errbacks.length === 0) return signature;
   if (isChord(signature)) {
-    return withParts(signature, chordHeader(signature), addErrbacks(chordBody(signature), errbacks));
+    const header = chordHeader(signature);
+    const inner = (task: SignatureDict): SignatureDict => (isChord(task) ? addErrbacks(task, errbacks) : task);
+    const nested = isGroup(header) && groupTasks(header).some(isChord);
+    const tasks = nested ? groupTasks(header).map(inner) : [];
+    const whole = nested ? { ...header, kwargs: { ...header.kwargs, tasks } } : header;
+    return withParts(signature, whole, addErrbacks(chordBody(signature), errbacks));
   }
   if (isGroup(signature)) {
     const tasks = groupTasks(signature).map((task) => addErrbacks(task, errbacks));

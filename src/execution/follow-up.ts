@@ -13,15 +13,18 @@ import {
 import type { Plan } from "../canvas/plan.ts";
 import { signatureList } from "../canvas/signature.ts";
 import type { Settings } from "../config/settings.ts";
-import { ChordError, OperationalError } from "../errors.ts";
+import { ChordError, OperationalError, TimeoutError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { encodeError, errorRepr, type WireError } from "../protocol/exception.ts";
+import { decodeError, encodeError, errorRepr, type WireError } from "../protocol/exception.ts";
+import { leavesOf, structured } from "../protocol/result-tuple.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
+import { PROPAGATE_STATES } from "../protocol/states.ts";
 import type { TaskBody, TaskMessage } from "../protocol/task-message.ts";
 import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Task } from "../task/task.ts";
+import { longestTimerMs } from "../util/longest-timer.ts";
 import { blankRequest } from "./blank-request.ts";
 import { type Followers, sentAtOnce } from "./hand-over.ts";
 import type { Ready } from "./ready.ts";
@@ -217,8 +220,16 @@ export class FollowUp {
       await this.failChord(chord, groupId, joined.error, headers, followers);
       return;
     }
+    let results: readonly unknown[];
     try {
-      await this.#send([planChordBody(chord, joined.results, headers, { newId: randomUUID })], followers);
+      results = await this.#resultsOf(groupId, parts, joined.results);
+    } catch (problem) {
+      const error = new ChordError(`Join error: ${errorRepr(problem)}`);
+      await this.failChord(chord, groupId, error, headers, followers);
+      return;
+    }
+    try {
+      await this.#send([planChordBody(chord, results, headers, { newId: randomUUID })], followers);
     } catch (problem) {
       if (problem instanceof OperationalError) throw problem;
       // Results that are too large together, a body that cannot be read: no other try would help.
@@ -227,6 +238,37 @@ export class FollowUp {
       return;
     }
     await followers.fired(groupId, async () => (await this.#parts.backend()).closeChord(groupId));
+  }
+
+  /**
+   * What the body is called with. A header with members that end in groups was saved when it was sent, by tq or by
+   * Celery: then each of those stands for a list (protocol 8.2). Throws when a call of it that was not counted has
+   * no result within `resultChordJoinTimeout`, or has failed.
+   */
+  async #resultsOf(
+    groupId: string,
+    parts: readonly ChordPart[],
+    flat: readonly unknown[],
+  ): Promise<readonly unknown[]> {
+    const backend = await this.#parts.backend();
+    const saved = await untilAnswered(() => backend.loadGroup(groupId));
+    if (saved === undefined) return flat;
+    const values = new Map(parts.map(({ taskId, result }) => [taskId, result]));
+    const missing = leavesOf(saved).filter((id) => !values.has(id));
+    const clock = new AbortController();
+    const timer = setTimeout(
+      () => clock.abort(new TimeoutError("The operation timed out.")),
+      Math.min(this.#parts.settings.resultChordJoinTimeout * 1000, longestTimerMs),
+    );
+    try {
+      for await (const meta of missing.length === 0 ? [] : backend.watch(missing, { signal: clock.signal })) {
+        if (PROPAGATE_STATES.has(meta.status)) throw decodeError(meta.result, meta.traceback, new Map());
+        values.set(meta.task_id, meta.result);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+    return structured(saved, values) as readonly unknown[];
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { ChordPart, ResultBackend } from "../backend/backend.ts";
+import { leavesOf, structured } from "../protocol/result-tuple.ts";
 import type { SignatureDict } from "../protocol/signature.ts";
 import { isReady, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
@@ -56,10 +57,6 @@ function partsOf(result: readonly ResultTuple[], metas: ReadonlyMap<string, Task
       result: metas.get(taskId)?.result,
     }));
   }
-  const value = ([[id], children]: ResultTuple): unknown =>
-    children === null ? metas.get(id)?.result : children.map(value);
-  return result.map((one, index) => ({ taskId: one[0][0], index, state: "SUCCESS", result: value(one) }));
+  const values = new Map([...metas].map(([id, meta]) => [id, meta.result]));
+  return result.map((one, index) => ({ taskId: one[0][0], index, state: "SUCCESS", result: structured(one, values) }));
 }
-
-const leavesOf = ([[id], children]: ResultTuple): readonly string[] =>
-  children === null ? [id] : children.flatMap(leavesOf);

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Publication, Queue } from "../broker/broker.ts";
-import type { Call, Plan } from "../canvas/plan.ts";
+import type { Call, Plan, PlannedChord } from "../canvas/plan.ts";
 import { deliveryMode } from "../config/policies.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
@@ -41,7 +41,7 @@ export interface SenderParts {
   readonly replyTo: () => string;
   /** `gen<pid>@<host>`. */
   readonly origin: string;
-  readonly openChord: (groupId: string, size: number) => Promise<void>;
+  readonly openChord: (chord: PlannedChord) => Promise<void>;
   /** Sends `task-sent` events; never rejects: a call does not fail for want of its event. */
   readonly tellSent: (events: readonly Readonly<Record<string, unknown>>[]) => Promise<void>;
   readonly now?: () => Date;
@@ -141,7 +141,7 @@ export class Sender implements CallSender {
   }
 
   async openChords(plan: Plan): Promise<void> {
-    for (const chord of plan.chords) await this.#parts.openChord(chord.groupId, chord.size);
+    for (const chord of plan.chords) await this.#parts.openChord(chord);
   }
 
   /** The calls as messages, told of as if they were sent: they are handed over with the end of the task that makes them. */

@@ -12,7 +12,7 @@ describeWith(["amqp", "vhost"], "RabbitMQ", () => {
     return {
       prefix: "contract.",
       // basic.reject puts a message back where it was: what Celery does on RabbitMQ, and all AMQP offers.
-      capabilities: { requeueGoesBehind: false, showsParked: false },
+      capabilities: { requeueGoesBehind: false, showsParked: false, locates: false },
       async connect(overrides) {
         const proxy = await startProxy(vhost.url);
         const broker = createAmqpBroker(proxy.url, { ...defaultBrokerOptions, ...overrides });

@@ -39,6 +39,7 @@ brokerContract("failover", async () => {
   const urls = [`memory://${randomUUID()}`, `memory://${randomUUID()}`];
   return {
     prefix: "",
+    capabilities: { outlivedByHeld: false },
     connect: async (overrides) => {
       const broker = await createBroker(urls, { ...defaultBrokerOptions, ...overrides });
       await broker.connect();

@@ -7,6 +7,7 @@ brokerContract("memory", async () => {
   const url = `memory://${randomUUID()}`;
   return {
     prefix: "",
+    capabilities: { outlivedByHeld: false },
     connect: async (overrides) => {
       const broker = createMemoryBroker(url, { ...defaultBrokerOptions, ...overrides });
       await broker.connect();

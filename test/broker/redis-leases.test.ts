@@ -92,6 +92,25 @@ describeWith("redis-server", "the Redis broker's leases", () => {
     expect(await kit.client.exists("unacked", "unacked_index")).toBe(0);
   });
 
+  test("what a Python worker has taken is told from what is nowhere, with the time at which it comes back", async () => {
+    await using kit = await redisKit();
+    const broker = await kit.broker({ visibility_timeout: 60 });
+    for (const [tag, age] of [
+      ["young", 10],
+      ["old", 100],
+    ] as const) {
+      await kit.client.hset("unacked", tag, `[${kombuEnvelope(tag)}, "", "q"]`);
+      await kit.client.zadd("unacked_index", seconds() - age, tag);
+    }
+    const located = await broker.locate({ ids: ["young", "old", "nowhere"], queues: ["q"] });
+    const places = Object.fromEntries(located.kind === "located" ? located.places : []);
+    const young = { kind: "held", queue: "q", node: null, until: expect.any(Date) };
+    // Nobody of tq is there to put it back, and kombu's own workers are not seen.
+    expect(places).toEqual({ young, old: { kind: "orphaned", queue: "q", node: null, due: null } });
+    const until = places.young?.kind === "held" ? places.young.until : null;
+    expect(Math.abs((until?.getTime() ?? 0) / 1000 - seconds() - 50)).toBeLessThan(5);
+  });
+
   test("what a Python worker held beyond the visibility timeout comes back as kombu would bring it", async () => {
     await using kit = await redisKit();
     const broker = await kit.broker({ visibility_timeout: 60, unacked_restore_interval: 0.3 });

@@ -201,19 +201,30 @@ for (const kind of brokerKinds) {
       expect(await chained.get(patient)).toBe(steps);
     }, 150_000);
 
-    test("what a stuck workflow waits for is found, sent again, or given up", async () => {
+    test("what a stuck workflow waits for is found, sent again when it is lost, or given up", async () => {
       const { add, xsum } = tasks;
       const result = await chord([add.s(1, 1), add.s(2, 2)], xsum.s()).applyAsync([], { queue: "nobody" });
       const { workflows } = wire.app;
       const stuck = await workflows.show(result.id);
-      expect(stuck?.open.map(({ task, state }) => [task, state])).toEqual([
-        ["wire.add", "PENDING"],
-        ["wire.add", "PENDING"],
-      ]);
       expect(stuck?.chords).toMatchObject([{ size: 2, done: 0 }]);
-      await expect(workflows.repair(result.id)).rejects.toThrow(/nobody/);
+      const open = { task: "wire.add", state: "PENDING" };
+      if (kind.name === "RabbitMQ") {
+        expect(stuck?.open).toMatchObject([
+          { ...open, place: { kind: "untold" } },
+          { ...open, place: { kind: "untold" } },
+        ]);
+        await expect(workflows.repair(result.id)).rejects.toThrow(/2 messages wait in the queue nobody/);
+      } else {
+        const waits = { ...open, place: { kind: "waiting", queue: "nobody" } };
+        expect(stuck?.open).toMatchObject([waits, waits]);
+        expect(await workflows.repair(result.id)).toMatchObject({ sent: 0, told: 0, left: [waits, waits] });
+      }
       await (await wire.app.broker()).purge("nobody");
-      expect(await workflows.repair(result.id, { queue: "celery" })).toMatchObject({ sent: 2 });
+      const lost = await workflows.show(result.id);
+      expect(lost?.open.map(({ place }) => place.kind)).toEqual(
+        kind.name === "RabbitMQ" ? ["untold", "untold"] : ["lost", "lost"],
+      );
+      expect(await workflows.repair(result.id, { queue: "celery" })).toMatchObject({ sent: 2, left: [] });
       expect(await result.get(soon)).toBe(6);
       const other = await chain(add.s(1, 1), add.s(1)).applyAsync([], { queue: "nobody" });
       expect(await workflows.cancel(other.id)).toBe(2);
@@ -230,15 +241,17 @@ for (const kind of brokerKinds) {
       await until(async () => (await wire.app.asyncResult(running).state()) === "STARTED");
       const doubts: string[] = [];
       const repaired = await workflows.repair(result.id, { onDoubt: (doubt) => doubts.push(doubt) });
-      const states = Object.fromEntries(repaired?.inHand.map(({ id, state }) => [id, state]) ?? []);
+      const places = Object.fromEntries(repaired?.left.map(({ id, place }) => [id, place]) ?? []);
+      const working = { kind: "working", state: "active", node: expect.stringContaining("@") };
       if (kind.name === "RabbitMQ") {
-        expect([repaired?.sent, states, doubts]).toEqual([
+        expect([repaired?.sent, places, doubts]).toEqual([
           1,
-          { [running]: "active" },
+          { [running]: working },
           [expect.stringContaining("RabbitMQ does not tell")],
         ]);
       } else {
-        expect([repaired?.sent, states, doubts]).toEqual([0, { [running]: "active", [later]: "scheduled" }, []]);
+        const parked = { kind: "parked", queue: "celery", due: expect.any(Date) };
+        expect([repaired?.sent, places, doubts]).toEqual([0, { [running]: working, [later]: parked }, []]);
       }
       await workflows.cancel(result.id);
     });

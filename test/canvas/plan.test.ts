@@ -189,7 +189,7 @@ describe("what is given to a composition", () => {
   test("a group that ends a member of a chord has an id of its own, which no worker can take for the chord", () => {
     const { calls, chords } = plan(createChord([createChain([add(), createGroup([mul(), mul()])]), add()], xsum()));
     const [group] = (calls[0] as Call).options.chain as readonly [SignatureDict];
-    expect(chords).toEqual([{ groupId: group.options.group_id, size: 3 }]);
+    expect(chords).toMatchObject([{ groupId: group.options.group_id, size: 3 }]);
     expect(group.options.task_id).not.toBe(group.options.group_id);
   });
 

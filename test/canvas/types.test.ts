@@ -139,6 +139,10 @@ test("what the body of a chord receives, and the result of the whole", () => {
     [number]
   >();
   expectTypeOf(chord(add.chunks([[1, 2]], 10), xsum.map([]).kw({})).call).returns.resolves.toEqualTypeOf<number[]>();
+  const ends = chain(add.s(1, 1), group(add.s(1), upper.si("x")));
+  const nested = app.task("types.nested", (_parts: readonly [readonly [number, string], number]) => true);
+  expectTypeOf(chord([ends, add.s(1, 1)], nested.s()).call).returns.resolves.toEqualTypeOf<boolean>();
+  expectTypeOf(chord(group(ends, add.s(1, 1)), nested.s()).call).returns.resolves.toEqualTypeOf<boolean>();
   expectTypeOf(chord(group(add.s(1, 1)), chain(xsum.s(), add.s(1))).call).returns.resolves.toEqualTypeOf<number>();
   const refused = (): unknown[] => [
     // @ts-expect-error texts are no numbers
@@ -149,6 +153,8 @@ test("what the body of a chord receives, and the result of the whole", () => {
     chain(group(add.s(1, 1), add.s(2, 2)), mul.s(2)),
     // @ts-expect-error the same of a list
     chord([add.s(1, 1)], upper.s()),
+    // @ts-expect-error a member that ends in a group is a list among the others
+    chord([chain(add.s(1, 1), group(add.s(1), add.s(2))), add.s(1, 1)], xsum.s()),
   ];
   expectTypeOf(refused).returns.toEqualTypeOf<unknown[]>();
 });

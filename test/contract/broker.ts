@@ -19,6 +19,10 @@ export interface BrokerCapabilities {
   readonly marksRequeued: boolean;
   /** What is parked can be looked at. */
   readonly showsParked: boolean;
+  /** It tells where a message is. */
+  readonly locates: boolean;
+  /** What an abandoned consumer held stays with it until it is known to be gone. */
+  readonly outlivedByHeld: boolean;
   /** What an abandoned or closed consumer held comes back in front, in its order. */
   readonly returnsToHead: boolean;
 }
@@ -861,6 +865,88 @@ export function brokerContract(name: string, make: () => Promise<BrokerFixture>)
         expect(again.bodies()).toEqual(["m0", "m1"]);
         expect(arrivals[0]).toBeGreaterThanOrEqual(due);
         expect(arrivals[1]).toBeGreaterThanOrEqual(due + 600);
+      });
+    });
+
+    describe("locate", () => {
+      /** Sends a message for each of these ids; the large ones among them take more than one look. */
+      const send = async (broker: Broker, queue: Queue, ids: readonly string[], body = "x"): Promise<void> => {
+        await broker.declare(queue);
+        const address = { exchange: "", routingKey: queue.name };
+        const headers = (id: string) => ({ task: "contract.task", root_id: "root", id, nested: { id: "not-this" } });
+        await broker.publishMany(ids.map((id) => ({ message: messageOf(body, { headers: headers(id) }), address })));
+      };
+      const places = async (broker: Broker, ids: readonly string[], queues: readonly Queue[]) => {
+        const located = await broker.locate({ ids, queues: queues.map(({ name }) => name) });
+        if (located.kind === "untold") throw new Error("nothing is told");
+        expect(located.unsearched).toEqual([]);
+        return located.places;
+      };
+
+      test("tells of each message whether it waits, is held, is parked or is dead, and leaves it there", async () => {
+        const broker = await connect();
+        const [queue, other] = [newQueue(), newQueue()];
+        const [held, parked, dead, shelved, waiting] = Array.from({ length: 5 }, () => randomUUID()) as [
+          string,
+          string,
+          string,
+          string,
+          string,
+        ];
+        if (!can("locates")) {
+          expect(await broker.locate({ ids: [waiting], queues: [queue.name] })).toEqual({ kind: "untold" });
+          return;
+        }
+        await send(broker, queue, [held, parked, dead, shelved]);
+        const consumed = await consumer(broker, queue);
+        const deliveries = await consumed.take(4);
+        const due = new Date(Date.now() + 3_600_000);
+        await deliveries[1]?.park(due);
+        await deliveries[2]?.reject({ requeue: false, reason: "of no use" });
+        await deliveries[3]?.reject({ requeue: false, reason: "for others", shelf: true });
+        await send(broker, other, [waiting, ...Array.from({ length: 700 }, () => randomUUID())], "y".repeat(20_000));
+        const all = [held, parked, dead, shelved, waiting, "root", "nowhere"];
+        const found = await places(broker, all, [queue, other]);
+        expect([...found.keys()].sort()).toEqual([held, parked, dead, shelved, waiting].sort());
+        expect(found.get(held)).toMatchObject({ kind: "held", queue: queue.name });
+        const place = found.get(parked);
+        expect(place).toMatchObject({ kind: "parked", queue: queue.name });
+        expect(place?.kind === "parked" && Math.abs(place.due.getTime() - due.getTime())).toBeLessThan(10);
+        const letters = await broker.deadLetters.list();
+        const letter = letters.find(({ message }) => message?.headers.id === dead)?.id;
+        expect(found.get(dead)).toEqual({ kind: "dead", queue: queue.name, letter });
+        expect(found.get(shelved)).toMatchObject({ kind: "dead", queue: queue.name });
+        expect(found.get(waiting)).toEqual({ kind: "waiting", queue: other.name });
+        // What waits in a queue nobody named is not looked for.
+        expect((await places(broker, [waiting, held], [queue])).has(waiting)).toBe(false);
+        expect(await places(broker, all, [queue, other])).toEqual(found);
+        await deliveries[0]?.ack();
+        expect((await places(broker, [held], [queue])).size).toBe(0);
+      });
+
+      test("tells a message in a dead one's hands from one in a living one's, and when it comes back", async ({
+        skip,
+      }) => {
+        if (!can("locates") || !can("outlivedByHeld")) skip();
+        const [one, two] = [await connect(), await connect()];
+        const queue = newQueue();
+        const id = randomUUID();
+        await send(one, queue, [id]);
+        await (await consumer(one, queue)).take(1);
+        const where = async () => (await places(two, [id], [queue])).get(id);
+        await fixture.abandon(one);
+        // Nobody can know yet: its lease is still good, and says until when.
+        const before = await where();
+        expect(before?.kind).toBe("held");
+        const until_ = before?.kind === "held" ? before.until : null;
+        expect((until_?.getTime() ?? 0) - Date.now()).toBeLessThan(10_000);
+        await until(async () => (await where())?.kind === "orphaned", { timeout: 15, message: "the lease to end" });
+        expect(await where()).toMatchObject({ kind: "orphaned", queue: queue.name, due: null });
+        const again = await consumer(two, newQueue());
+        const orphaned = await where();
+        if (orphaned?.kind === "orphaned") expect(orphaned.due).toBeInstanceOf(Date);
+        await until(async () => (await where())?.kind === "waiting", { timeout: 15, message: "it to be put back" });
+        expect(again.deliveries).toEqual([]);
       });
     });
 

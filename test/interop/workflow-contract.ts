@@ -37,6 +37,11 @@ const values: Readonly<Record<string, readonly [Composition, unknown]>> = {
   "a group in a group": [group(add(1, 1), group(add(2, 2), add(3, 3))), [2, 4, 6]],
   "chains in a group": [group(chain(add(1, 1), mul(2)), add(2, 2)), [4, 4]],
   "a chain that ends in a group": [chain(add(1, 1), group(add(1), mul(5))), [3, 10]],
+  // Of several such members Celery's workers lose all but the last: its clients give their groups one id.
+  "a chord with a member that ends in a group": [
+    chord([chain(add(1, 1), group(add(1), mul(5))), add(3, 3)], echo),
+    [[3, 10], 6],
+  ],
   "a map": [{ map: "wire.xsum", items: [[1, 2], [3]] }, [3, 3]],
   "a starmap": [
     {

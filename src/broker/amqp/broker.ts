@@ -12,6 +12,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
+import type { Located } from "../whereabouts.ts";
 import { amqpUrl } from "./address.ts";
 import { AmqpDeadLetters, deadLetterQueue, shelfQueue } from "./dead-letters.ts";
 import type { AmqpDelivery } from "./delivery.ts";
@@ -213,6 +214,10 @@ class AmqpBroker implements Broker {
 
   async parkedMessages(): Promise<readonly ParkedMessage[]> {
     return [];
+  }
+
+  async locate(): Promise<Located> {
+    return { kind: "untold" };
   }
 
   async purge(queue: string): Promise<number> {

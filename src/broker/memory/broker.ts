@@ -17,6 +17,7 @@ import { bytesOfBase64 } from "../damage.ts";
 import { redriven } from "../marks.ts";
 import type { Notes } from "../notes.ts";
 import type { BrokerOptions } from "../options.ts";
+import type { Located, LocateOptions } from "../whereabouts.ts";
 import type { Graves } from "./graves.ts";
 import { MemoryStore } from "./store.ts";
 import { MemorySubscription } from "./subscription.ts";
@@ -118,6 +119,11 @@ export class MemoryBroker implements Broker {
       due: new Date(due),
       redelivered: entry.redelivered,
     }));
+  }
+
+  async locate(options: LocateOptions): Promise<Located> {
+    this.#mustBeConnected();
+    return { kind: "located", places: this.#store.locate(options), unsearched: [] };
   }
 
   async purge(queue: string): Promise<number> {

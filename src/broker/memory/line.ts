@@ -44,6 +44,13 @@ export class Line {
     return entry;
   }
 
+  /** In the order in which they are taken. */
+  *[Symbol.iterator](): Generator<Entry, void, undefined> {
+    for (const { entries, start } of this.#lanes) {
+      for (const entry of entries.slice(start)) if (entry !== undefined) yield entry;
+    }
+  }
+
   /** Empties the line and says how many were in it. */
   clear(): number {
     const size = this.#size;

@@ -3,6 +3,7 @@ import { Heap } from "../../util/heap.ts";
 import { formatIso, parseIso } from "../../util/iso8601.ts";
 import { bindingMatches } from "../binding.ts";
 import type { Address, Exchange, Queue } from "../broker.ts";
+import type { LocateOptions, Whereabouts } from "../whereabouts.ts";
 import type { Entry } from "./entry.ts";
 import { Graves } from "./graves.ts";
 import { Line } from "./line.ts";
@@ -32,6 +33,12 @@ interface ExchangeState {
   readonly bindings: { readonly key: string; readonly queue: string }[];
 }
 
+/** What one subscription holds. */
+export interface Hold {
+  readonly node: string;
+  readonly held: ReadonlySet<Entry>;
+}
+
 /** Whoever wants to know that something may be taken. Called in the tick in which it came; must not take at once. */
 export type Waiter = () => void;
 
@@ -43,6 +50,7 @@ export class MemoryStore {
   readonly #queues = new Map<string, QueueState>();
   readonly #exchanges = new Map<string, ExchangeState>();
   readonly #waiters = new Set<Waiter>();
+  readonly #holds = new Set<Hold>();
   readonly #parked = new Heap<{ readonly due: number; readonly order: number; readonly entry: Entry }>(
     (a, b) => a.due < b.due || (a.due === b.due && a.order < b.order),
   );
@@ -69,6 +77,37 @@ export class MemoryStore {
 
   offArrival(waiter: Waiter): void {
     this.#waiters.delete(waiter);
+  }
+
+  holds(hold: Hold): void {
+    this.#holds.add(hold);
+  }
+
+  holdsNoMore(hold: Hold): void {
+    this.#holds.delete(hold);
+  }
+
+  /** Where the messages of these tasks are. */
+  locate({ ids, queues }: LocateOptions): ReadonlyMap<string, Whereabouts> {
+    const wanted = new Set(ids);
+    const places = new Map<string, Whereabouts>();
+    const found = ({ message }: Entry, place: Whereabouts): void => {
+      const id = String(message.headers.id);
+      if (wanted.has(id) && !places.has(id)) places.set(id, place);
+    };
+    for (const queue of new Set(queues)) {
+      for (const entry of this.#queues.get(queue)?.line ?? []) found(entry, { kind: "waiting", queue });
+    }
+    for (const { node, held } of this.#holds) {
+      for (const entry of held) found(entry, { kind: "held", queue: entry.queue, node, until: null });
+    }
+    for (const { due, entry } of this.#parked) {
+      found(entry, { kind: "parked", queue: entry.queue, due: new Date(due) });
+    }
+    for (const { id, entry } of [...this.dead.all, ...this.shelf.all]) {
+      found(entry, { kind: "dead", queue: entry.queue, letter: id });
+    }
+    return places;
   }
 
   declare(queue: Queue): void {

@@ -15,7 +15,7 @@ export class MemorySubscription implements Subscription {
   readonly #maxBodySize: number;
   readonly #mostDead: number;
   readonly #onClose: (subscription: MemorySubscription) => void;
-  readonly #held = new Set<Entry>();
+  readonly held = new Set<Entry>();
   #queues: string[] = [];
   #prefetch: number;
   #paused = false;
@@ -38,6 +38,7 @@ export class MemorySubscription implements Subscription {
     this.#onClose = onClose;
     this.#prefetch = options.prefetch;
     store.onArrival(this.#wake);
+    store.holds(this);
   }
 
   async consume(queue: Queue): Promise<void> {
@@ -70,7 +71,7 @@ export class MemorySubscription implements Subscription {
 
   async giveBack(deliveries: readonly Delivery[]): Promise<void> {
     const entries = deliveries.flatMap((one) => (one instanceof MemoryDelivery ? [one.entry] : []));
-    this.#store.giveBack(entries.filter((entry) => this.#held.delete(entry)));
+    this.#store.giveBack(entries.filter((entry) => this.held.delete(entry)));
   }
 
   async close(): Promise<void> {
@@ -78,15 +79,16 @@ export class MemorySubscription implements Subscription {
     this.#closed = true;
     clearImmediate(this.#pumping);
     this.#store.offArrival(this.#wake);
-    this.#store.giveBack([...this.#held]);
-    this.#held.clear();
+    this.#store.giveBack([...this.held]);
+    this.held.clear();
+    this.#store.holdsNoMore(this);
     for (const queue of this.#queues) this.#store.consumerWent(queue);
     this.#onClose(this);
   }
 
   /** Takes the entry out of hand; false when it was settled or given back before. */
   settle(entry: Entry): boolean {
-    if (!this.#held.delete(entry)) return false;
+    if (!this.held.delete(entry)) return false;
     this.#wake();
     return true;
   }
@@ -110,7 +112,7 @@ export class MemorySubscription implements Subscription {
   }
 
   #mayTake(): boolean {
-    return !this.#closed && !this.#paused && (this.#prefetch === 0 || this.#held.size < this.#prefetch);
+    return !this.#closed && !this.#paused && (this.#prefetch === 0 || this.held.size < this.#prefetch);
   }
 
   /** One entry from the first queue that has any; that queue then goes to the end of the turn. */
@@ -125,7 +127,7 @@ export class MemorySubscription implements Subscription {
   }
 
   #hand(entry: Entry): void {
-    if (!this.#options.noAck) this.#held.add(entry);
+    if (!this.#options.noAck) this.held.add(entry);
     const damage = damageOfSize(bytesOfBase64(entry.message.body), this.#maxBodySize);
     this.#options.onDelivery(new MemoryDelivery(entry, damage, this, this.#store));
   }

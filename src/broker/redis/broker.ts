@@ -17,6 +17,7 @@ import type {
   Subscription,
 } from "../broker.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
+import type { Located, LocateOptions } from "../whereabouts.ts";
 import { RedisConnection } from "./connection.ts";
 import { RedisDeadLetters } from "./dead-letters.ts";
 import { type Deferred, deferred } from "./deferred.ts";
@@ -28,6 +29,7 @@ import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisK
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { Ledger } from "./ledger.ts";
 import { type RedisLender, sameServer } from "./lending.ts";
+import { locateIn } from "./locating.ts";
 import { RedisNotes } from "./notes.ts";
 import { positive, type RedisAddress, redisAddress } from "./options.ts";
 import { Outbox } from "./outbox.ts";
@@ -306,6 +308,11 @@ export class RedisBroker implements Broker, RedisLender {
 
   parkedMessages(options: ParkedOptions): Promise<readonly ParkedMessage[]> {
     return readParked(this.#connected(), this.#keys, options);
+  }
+
+  locate(options: LocateOptions): Promise<Located> {
+    const visibilityTimeout = positive(this.#options.transportOptions.visibility_timeout) ?? 3600;
+    return locateIn(this.#connected(), this.#keys, options, visibilityTimeout);
   }
 
   async purge(queue: string): Promise<number> {

@@ -125,7 +125,7 @@ async function readEntries({ connection, keys }: Returning, tags: readonly strin
 }
 
 /** `[envelope, "exchange", "routing_key"]`: read from the end, so that the envelope is not decoded. */
-function takeApart(value: Buffer, whole: boolean): Pick<Entry, "envelope" | "exchange" | "routingKey"> {
+export function takeApart(value: Buffer, whole: boolean): Pick<Entry, "envelope" | "exchange" | "routingKey"> {
   // Two names never fill this much; more is not looked at.
   const tail = value.subarray(-tailLength).toString("latin1");
   const match = /,\s*("(?:[^"\\]|\\.)*"|null)\s*,\s*("(?:[^"\\]|\\.)*"|null)\s*\]\s*$/.exec(tail);

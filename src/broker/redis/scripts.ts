@@ -440,6 +440,102 @@ return answer
 `);
 
 /**
+ * The ids a message may be known by. They stand in its headers and properties; the body is passed over, where
+ * that comes first. Headers of a user's own may have an `id` too: who looks for a task's takes any of them.
+ */
+const idsOf = `
+local function idsOf(value, add)
+  local from = string.find(value, '"headers":', 1, true)
+  local rest = from and string.sub(value, from) or value
+  for id in string.gmatch(rest, '"id": ?"([^"\\\\]+)"') do add(id) end
+  for id in string.gmatch(rest, '"correlation_id": ?"([^"\\\\]+)"') do add(id) end
+end
+`;
+
+/** Bytes looked through in one step, in which Redis serves nobody else. */
+const searchBudget = 4 << 20;
+
+/**
+ * Looks through a list from its newest message on. KEYS: the list. ARGV: place to begin at, how many at most.
+ * Answers how many were looked at, 0 at the end of the list, then the ids they may be known by.
+ */
+export const searchListScript = redisScript(`
+${idsOf}
+local from, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answer, looked, size, step = {0}, 0, 0, 1
+while looked < most and size < ${searchBudget} do
+  local part = redis.call('LRANGE', KEYS[1], from + looked, from + looked + math.min(step, most - looked) - 1)
+  if #part == 0 then break end
+  local largest = 1
+  for _, value in ipairs(part) do
+    idsOf(value, function(id) answer[#answer + 1] = id end)
+    size = size + #value
+    largest = math.max(largest, #value)
+  end
+  looked = looked + #part
+  step = math.max(1, math.min(64, math.floor(262144 / largest)))
+end
+answer[1] = looked
+return answer
+`);
+
+/**
+ * Looks through fields of a hash. KEYS: the hash. ARGV: the fields. Answers how many were looked at, then a field
+ * and an id its message may be known by, and so on.
+ */
+export const searchHashScript = redisScript(`
+${idsOf}
+local answer, looked, size = {0}, 0, 0
+while looked < #ARGV and size < ${searchBudget} do
+  looked = looked + 1
+  local value = redis.call('HGET', KEYS[1], ARGV[looked])
+  if value then
+    size = size + #value
+    idsOf(value, function(id)
+      answer[#answer + 1] = ARGV[looked]
+      answer[#answer + 1] = id
+    end)
+  end
+end
+answer[1] = looked
+return answer
+`);
+
+/**
+ * Who has what is registered under tags. KEYS: unacked, unacked_index, parked, consumers, tended. ARGV: prefix of
+ * held sets, then tags.
+ * Answers [now, since when and when last somebody tended, consumer, end of its lease, … ], a list of
+ * its own for the consumers, then for each tag: age (empty: nothing is registered), consumer that holds it (empty: none),
+ * "1" when it is parked, end of the value.
+ */
+export const whoHoldsScript = redisScript(`
+${clock}
+local unacked, index, parked, consumers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local tended = redis.call('HMGET', KEYS[5], 'since', 'last')
+local leases = redis.call('ZRANGE', consumers, 0, -1, 'WITHSCORES')
+local answer = {string.format('%.6f', clock()), tended[1] or '', tended[2] or '', leases}
+for i = 2, #ARGV do
+  local tag = ARGV[i]
+  local age = redis.call('ZSCORE', index, tag) or ''
+  local value = redis.call('HGET', unacked, tag)
+  local holder, isParked = '', ''
+  for at = 1, #leases, 2 do
+    if redis.call('ZSCORE', ARGV[1] .. leases[at], tag) then holder = leases[at] end
+  end
+  if age ~= '' then
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', parked, age, age)) do
+      if string.sub(member, 1, #tag + 1) == tag .. '\\n' then isParked = '1' end
+    end
+  end
+  answer[#answer + 1] = value and age or ''
+  answer[#answer + 1] = holder
+  answer[#answer + 1] = isParked
+  answer[#answer + 1] = value and string.sub(value, -4096) or ''
+end
+return answer
+`);
+
+/**
  * Reads what is registered under tags. KEYS: unacked, unacked_index. ARGV: largest value to send
  * whole, then tags. Answers for each: age, size (-1 when nothing is registered), value or, of larger ones, its end.
  */

@@ -16,10 +16,12 @@ import type {
   Subscription,
 } from "../broker.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
+import type { Located, LocateOptions } from "../whereabouts.ts";
 import { bell } from "./bell.ts";
 import { SqliteDeadLetters } from "./dead-letters.ts";
 import { readHead, writeHead } from "./head.ts";
 import { Keeper } from "./keeper.ts";
+import { locateIn } from "./locating.ts";
 import { SqliteNotes } from "./notes.ts";
 import { Queries } from "./queries.ts";
 import { brokerSchema } from "./schema.ts";
@@ -181,6 +183,12 @@ export class SqliteBroker implements Broker {
     });
   }
 
+  async locate(options: LocateOptions): Promise<Located> {
+    const here = { identity: this.#identity(), lease: this.#lease };
+    const places = await this.#use((db, queries) => locateIn(db, queries, options, here));
+    return { kind: "located", places, unsearched: [] };
+  }
+
   purge(queue: string): Promise<number> {
     return this.#use((db, queries) => inHandfuls((limit) => db.write(() => queries.purgeSome(queue, limit))));
   }
@@ -212,7 +220,7 @@ export class SqliteBroker implements Broker {
   }
 
   async #open(): Promise<Connected> {
-    const { lease, safety_poll: safetyPoll } = this.#options.transportOptions;
+    const { safety_poll: safetyPoll } = this.#options.transportOptions;
     const db = await openSqlite(this.#path, typeof safetyPoll === "number" ? { safetyPoll } : {});
     try {
       await db.migrate("broker", brokerSchema);
@@ -222,7 +230,7 @@ export class SqliteBroker implements Broker {
     }
     const queries = new Queries(db);
     const keeper = new Keeper(db, queries, {
-      lease: typeof lease === "number" ? lease : 6,
+      lease: this.#lease,
       identity: this.#identity(),
       logger: this.#options.logger,
     });
@@ -267,6 +275,12 @@ export class SqliteBroker implements Broker {
     throw new OperationalError(
       `there is no exchange ${JSON.stringify(exchange)}: declare a queue bound to it before publishing`,
     );
+  }
+
+  /** Seconds. */
+  get #lease(): number {
+    const { lease } = this.#options.transportOptions;
+    return typeof lease === "number" ? lease : 6;
   }
 
   /** `machine` as transport option plays a process of another machine, whose life cannot be looked at. */

@@ -50,6 +50,19 @@ export interface ParkedRow {
   readonly body: string;
 }
 
+/** Where one message is. */
+export interface PlaceRow {
+  readonly head: string;
+  readonly queue: string;
+  /** As in `brokerSchema`. */
+  readonly state: 0 | 1 | 2 | 3;
+  readonly owner: number | null;
+  /** Milliseconds since 1970. */
+  readonly due: number | null;
+  /** Id of the dead letter. */
+  readonly letter: string | null;
+}
+
 export interface ConsumerRow {
   readonly id: number;
   readonly node: string;
@@ -146,6 +159,34 @@ export class Queries {
       routingKey: row.routing_key as string,
       head: row.head as string,
       body: (row.body ?? "") as string,
+    }));
+  }
+
+  /** The last of at most `limit` messages behind this one; undefined when there is none. Reading. */
+  lastOf(after: number, limit: number): number | undefined {
+    const sql = "SELECT max(id) AS last FROM (SELECT id FROM message WHERE id > ? ORDER BY id LIMIT ?)";
+    return (this.#get(sql, after, limit)?.last ?? undefined) as number | undefined;
+  }
+
+  /**
+   * Which of the messages behind `after`, up to `last`, are of these tasks, given as a list in JSON. Those
+   * with a head that SQLite cannot read are among them, whatever they are of. Reading.
+   */
+  places(after: number, last: number, tasks: string): PlaceRow[] {
+    return this.#all(
+      `SELECT head, queue, state, owner, due, dead.id AS letter FROM message LEFT JOIN dead ON dead.message = message.id
+       WHERE message.id > ? AND message.id <= ? AND CASE WHEN json_valid(head)
+         THEN json_extract(head, '$[0].id') IN (SELECT value FROM json_each(?)) ELSE 1 END`,
+      after,
+      last,
+      tasks,
+    ).map((row) => ({
+      head: row.head as string,
+      queue: row.queue as string,
+      state: row.state as PlaceRow["state"],
+      owner: row.owner as number | null,
+      due: row.due as number | null,
+      letter: row.letter === null ? null : String(row.letter),
     }));
   }
 

@@ -25,7 +25,7 @@ export const resultSettings = {
   resultSerializer: setting(name, "json", "Serializer of results."),
   resultBackendTransportOptions: setting(options, {}, "Options of the store: global_keyprefix, master_name …"),
   resultChordRetryInterval: setting(seconds, 1, "Seconds between looks at a chord a store cannot count."),
-  resultChordJoinTimeout: notYet(seconds, 3, "Seconds to wait for the results of a chord's header."),
+  resultChordJoinTimeout: setting(seconds, 3, "Seconds to wait for results of a chord's header that were not counted."),
   resultBackendMaxSleepBetweenRetriesMs: notYet(integer(0), 10_000, "Most milliseconds between retries."),
   resultBackendMaxRetries: notYet(number(0), Number.POSITIVE_INFINITY, "Retries before giving up."),
   resultBackendBaseSleepBetweenRetriesMs: notYet(integer(0), 10, "First milliseconds between retries."),
