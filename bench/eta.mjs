@@ -1,16 +1,18 @@
-// Tasks for later: node bench/eta.mjs [--parts far,burst,paced] [--brokers redis,sqlite] [--far 100000] [--burst 10000] [--paced 2000]
-// far: what many tasks that are due in an hour cost a worker; burst: many due at one instant; paced: one due every 5 ms.
+// Tasks for later: node bench/eta.mjs [--parts far,warm,burst,paced] [--brokers redis,sqlite] [--far 100000] [--burst 10000] [--paced 2000]
+// far: what many tasks that are due in an hour cost a worker that has done nothing yet; warm: one that has run 20,000 others;
+// burst: many due at one instant; paced: one due every 5 ms. --brokers amqp: TQ_TEST_AMQP_URL names a server whose queues may be emptied.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { connect } from "amqplib";
 import { Tq } from "../dist/index.js";
 import { cpuOf } from "./processes.mjs";
 import { startRedis, startWorker } from "./setup.mjs";
 
 const { values: options } = parseArgs({
   options: {
-    parts: { type: "string", default: "far,burst,paced" },
+    parts: { type: "string", default: "far,warm,burst,paced" },
     brokers: { type: "string", default: "redis,sqlite" },
     far: { type: "string", default: "100000" },
     burst: { type: "string", default: "10000" },
@@ -32,7 +34,11 @@ let files = 0;
 async function site(kind) {
   let urls = { BENCH_BROKER: `${server.url}/0`, BENCH_BACKEND: `${server.url}/1` };
   if (kind === "redis") await server.redis.flushall();
-  else {
+  else if (kind === "amqp") {
+    urls.BENCH_BROKER = process.env.TQ_TEST_AMQP_URL;
+    if (!urls.BENCH_BROKER) throw new Error("TQ_TEST_AMQP_URL must name a RabbitMQ server (see bench/README.md)");
+    await server.redis.flushall();
+  } else {
     files += 1;
     const url = `sqlite://${join(folder, `${files}.db`)}`;
     urls = { BENCH_BROKER: url, BENCH_BACKEND: url };
@@ -40,7 +46,19 @@ async function site(kind) {
   const app = new Tq("bench", { broker: urls.BENCH_BROKER, backend: urls.BENCH_BACKEND });
   const noop = app.task("bench.noop", (n) => n);
   const broker = await app.broker();
+  if (kind === "amqp") await emptied(urls.BENCH_BROKER);
   return { app, noop, broker, start: (args) => startWorker("tq", server.url, args, urls) };
+}
+
+/** Takes away what earlier runs have left waiting on a RabbitMQ. */
+async function emptied(url) {
+  const connection = await connect(url);
+  for (const queue of ["celery", ...Array.from({ length: 28 }, (_, level) => `tq_delayed_${level}`)]) {
+    const channel = await connection.createChannel();
+    channel.on("error", () => undefined);
+    await channel.purgeQueue(queue).catch(() => undefined); // not there yet
+  }
+  await connection.close();
 }
 
 async function ready({ noop }, warming) {
@@ -67,15 +85,15 @@ const quantile = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.floor
 const told = (late) =>
   `p50 ${quantile(late, 0.5)} ms, p99 ${quantile(late, 0.99)} ms, last ${late.at(-1)} ms, too early ${late.filter((ms) => ms < 0).length}`;
 
-async function far(kind) {
+async function far(kind, part) {
   const count = Number(options.far);
   const place = await site(kind);
   const worker = await place.start(modes.fair);
   try {
-    await ready(place, 100);
-    const fresh = residentOf(worker.pid);
-    await ready(place, 20_000);
-    const worked = residentOf(worker.pid);
+    // One tells that it is there.
+    await ready(place, part === "warm" ? 20_000 : 1);
+    await wait(1_000);
+    const before = residentOf(worker.pid);
     const [cpu, begun] = [cpuOf(worker.pid), performance.now()];
     for (let sent = 0; sent < count; sent += 5_000) {
       await place.noop.delayMany(range(Math.min(5_000, count - sent)), { countdown: 3_600, ignoreResult: true });
@@ -88,14 +106,14 @@ async function far(kind) {
     await (await place.noop.delay(1)).get({ timeout: 10 });
     const passed = performance.now() - others;
     console.log(
-      `${kind} far, ${count} an hour ahead: worker ${(now - worked).toFixed(1)} MiB more than after 20,000 tasks without (${fresh.toFixed(0)} idle, ${worked.toFixed(0)} then, ${now.toFixed(0)} now); sent and parked in ${seconds.toFixed(1)} s, ${(((cpuOf(worker.pid) - cpu) / count) * 10_000).toFixed(2)} CPU s/10k; parked ${await place.broker.parked()}, waiting ${await place.broker.size("celery")}; a task for now passes in ${passed.toFixed(1)} ms`,
+      `${kind} ${part}, ${count} an hour ahead: worker ${(now - before).toFixed(1)} MiB more (${before.toFixed(1)} before, ${now.toFixed(1)} now); sent and parked in ${seconds.toFixed(1)} s, ${(((cpuOf(worker.pid) - cpu) / count) * 10_000).toFixed(2)} CPU s/10k; parked ${await place.broker.parked()}, waiting ${await place.broker.size("celery")}; a task for now passes in ${passed.toFixed(1)} ms`,
     );
     if (kind === "redis") {
       const held = await server.redis.keys("tq:held:*");
       let inHand = 0;
       for (const key of held) inHand += await server.redis.zcard(key);
       console.log(
-        `${kind} far: HLEN unacked ${await server.redis.hlen("unacked")}, ZCARD unacked_index ${await server.redis.zcard("unacked_index")}, in the worker's hand ${inHand}`,
+        `${kind} ${part}: HLEN unacked ${await server.redis.hlen("unacked")}, ZCARD unacked_index ${await server.redis.zcard("unacked_index")}, in the worker's hand ${inHand}`,
       );
     }
   } finally {
@@ -151,7 +169,7 @@ async function paced(kind, mode) {
 try {
   for (const kind of options.brokers.split(",")) {
     for (const part of options.parts.split(",")) {
-      if (part === "far") await far(kind);
+      if (part === "far" || part === "warm") await far(kind, part);
       else for (const mode of Object.keys(modes)) await (part === "burst" ? burst : paced)(kind, mode);
     }
   }

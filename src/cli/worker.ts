@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { logLevelNames } from "../log.ts";
 import { onSignal } from "../system/posix-signals.ts";
 import { endWithStandIn, restartProcess } from "../system/restart.ts";
+import { keepYoungGeneration } from "../system/young-generation.ts";
 import { version } from "../version.ts";
 import type { WorkerOptions } from "../worker/options.ts";
 import type { CommandModule } from "./command.ts";
@@ -229,6 +230,8 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
         const alive = new MessageChannel();
         alive.port1.ref();
         endWithStandIn(session.env);
+        // Its children run the tasks, and it hands messages on.
+        if (["prefork", "processes"].includes(values.pool ?? app.conf.settings.workerPool)) keepYoungGeneration();
         try {
           const exitCode = await worker.run();
           return worker.wantsRestart ? await restartProcess() : exitCode;

@@ -108,7 +108,7 @@ class SharedFile {
   readonly #onClosed: () => void;
   readonly #statements = new Map<string, Statement>();
   readonly #bells = new Map<string, Bell>();
-  readonly #rung = new Set<string>();
+  #rung: string[] = [];
   #users = 0;
   #opening: Promise<void> | undefined;
   #database: Database | undefined;
@@ -166,7 +166,7 @@ class SharedFile {
   }
 
   ring(bell: string): void {
-    this.#rung.add(bell);
+    if (!this.#rung.includes(bell)) this.#rung.push(bell);
   }
 
   bellOf(name: string): Bell {
@@ -208,14 +208,13 @@ class SharedFile {
     // Switching to WAL needs the file for itself, for a moment.
     await this.#transactions.read(() => database.exec("PRAGMA journal_mode = WAL"));
     database.exec(
-      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY",
+      "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY",
     );
     database.exec("PRAGMA mmap_size = 0; PRAGMA journal_size_limit = 67108864; PRAGMA foreign_keys = OFF");
   }
 
   #ringRung(): void {
-    for (const bell of this.#rung) this.bellOf(bell).ring();
-    this.#rung.clear();
+    for (const bell of this.#rung.splice(0)) this.bellOf(bell).ring();
   }
 
   /** A number that changes when another process has committed. */

@@ -1,10 +1,11 @@
 import type { Message as AmqpMessage } from "amqplib";
+import { Chain, type Place } from "../../util/chain.ts";
 import { planAcks } from "./acks.ts";
 import type { LinkChannel } from "./link.ts";
 
 /** An ack to be written with the others of this tick. */
 interface Due extends Proof {
-  readonly tag: number;
+  readonly place: Place<number>;
 }
 
 interface Proof {
@@ -20,7 +21,7 @@ interface Proof {
 export class Acknowledgements {
   readonly #held: LinkChannel;
   /** Delivery tags unsettled at the broker, in order. */
-  readonly #outstanding = new Set<number>();
+  readonly #outstanding = new Chain<number>();
   #due: Due[] = [];
   #scheduled = false;
   /** Those written, waiting for the proof. */
@@ -32,26 +33,26 @@ export class Acknowledgements {
     this.#held = held;
   }
 
-  /** A message came that will have to be settled. */
-  expect(tag: number): void {
-    this.#outstanding.add(tag);
+  /** A message came that will have to be settled: under the place that is given here. */
+  expect(tag: number): Place<number> {
+    return this.#outstanding.add(tag);
   }
 
   /** Resolves when the broker has forgotten the message. */
-  ack(tag: number): Promise<void> {
+  ack(place: Place<number>): Promise<void> {
     if (!this.#scheduled) {
       this.#scheduled = true;
       setImmediate(() => this.flush());
     }
     return new Promise((resolve, reject) => {
-      this.#due.push({ tag, resolve, reject });
+      this.#due.push({ place, resolve, reject });
     });
   }
 
   /** Gives a message back at once, or drops it; resolves when the broker has done so. */
-  reject(raw: AmqpMessage, requeue: boolean): Promise<void> {
-    this.#held.channel.reject(raw, requeue);
-    this.#outstanding.delete(raw.fields.deliveryTag);
+  reject(place: Place<number>, requeue: boolean): Promise<void> {
+    this.#held.channel.reject(messageOf(place.value), requeue);
+    this.#outstanding.remove(place);
     return new Promise((resolve, reject) => {
       this.#unproven.push({ resolve, reject });
       void this.#prove();
@@ -64,13 +65,13 @@ export class Acknowledgements {
     if (this.#due.length === 0 || this.#ended) return;
     const written = this.#due;
     this.#due = [];
-    const tags = written.map(({ tag }) => tag);
-    for (const tag of tags) this.#outstanding.delete(tag);
-    const [lowest = null] = this.#outstanding;
+    const tags = written.map(({ place }) => place.value);
+    for (const { place } of written) this.#outstanding.remove(place);
+    const lowest = this.#outstanding.first ?? null;
     this.#unproven = this.#unproven.concat(written);
     try {
       for (const { tag, multiple } of planAcks(tags, lowest)) {
-        this.#held.channel.ack({ fields: { deliveryTag: tag } } as AmqpMessage, multiple);
+        this.#held.channel.ack(messageOf(tag), multiple);
       }
     } catch {
       // The connection is closing this instant; the channel's end tells whoever waits for the proof.
@@ -108,3 +109,6 @@ export class Acknowledgements {
     this.#proving = false;
   }
 }
+
+/** As much of a message as amqplib wants to know to settle it. */
+const messageOf = (deliveryTag: number): AmqpMessage => ({ fields: { deliveryTag } }) as AmqpMessage;

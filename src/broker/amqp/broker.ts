@@ -258,7 +258,7 @@ class AmqpBroker implements Broker {
   async #park(delivery: AmqpDelivery, dueMs: number): Promise<void> {
     const line = await this.#aliveLine();
     // What is due before the levels can be trusted waits here, unacknowledged, and goes straight back.
-    await untilFirst(line.parking.prepare(delivery.queue), dueMs);
+    if (!line.parking.isPrepared(delivery.queue)) await untilFirst(line.parking.prepare(delivery.queue), dueMs);
     const waitMs = dueMs - Date.now();
     const route = delayRoute(delivery.queue, waitMs);
     const detour = detourOf(delivery.received, waitMs > longestWaitMs ? { due: dueMs } : {});

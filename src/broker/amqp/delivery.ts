@@ -1,5 +1,6 @@
 import type { Message as AmqpMessage } from "amqplib";
 import type { Message } from "../../protocol/message.ts";
+import type { Place } from "../../util/chain.ts";
 import type { Address, Delivery, Queue, Rejection } from "../broker.ts";
 import type { Received } from "./wire.ts";
 
@@ -21,18 +22,21 @@ export interface Settler {
 /** A message in hand, bound to the one channel it came by: no other can settle it. */
 export class AmqpDelivery implements Delivery {
   readonly source: Queue;
-  /** As amqplib read it: what has to be known to settle it or to publish it again unchanged. */
+  /** As amqplib read it: what has to be known to publish it again unchanged. */
   readonly raw: AmqpMessage;
   readonly received: Received;
+  /** Under which it is to be settled; null when it counted as settled from the start. */
+  readonly place: Place<number> | null;
   readonly #settler: Settler;
   #settled: boolean;
 
-  constructor(source: Queue, raw: AmqpMessage, received: Received, settler: Settler, settled: boolean) {
+  constructor(source: Queue, raw: AmqpMessage, received: Received, settler: Settler, place: Place<number> | null) {
     this.source = source;
     this.raw = raw;
     this.received = received;
     this.#settler = settler;
-    this.#settled = settled;
+    this.place = place;
+    this.#settled = place === null;
   }
 
   get queue(): string {

@@ -59,10 +59,16 @@ const settled = `${prefix}settled`;
 export class Parking {
   readonly #link: Link;
   readonly #bound = new Map<string, Promise<void>>();
+  readonly #prepared = new Set<string>();
   #levels: Promise<void> | null = null;
 
   constructor(link: Link) {
     this.#link = link;
+  }
+
+  /** Whether the way back to `queue` exists and can be trusted. */
+  isPrepared(queue: string): boolean {
+    return this.#prepared.has(queue);
   }
 
   /** Makes the way through the levels back to `queue` exist, and to be trusted. */
@@ -81,11 +87,13 @@ export class Parking {
       bound.catch(() => this.#bound.delete(queue));
     }
     await bound;
+    if (this.#bound.get(queue) === bound) this.#prepared.add(queue);
   }
 
   /** The queue was deleted, and its binding with it. */
   forget(queue: string): void {
     this.#bound.delete(queue);
+    this.#prepared.delete(queue);
   }
 
   async #declareLevels(): Promise<void> {

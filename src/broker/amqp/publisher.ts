@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ConfirmChannel, Options } from "amqplib";
 import { MessageTooLarge, OperationalError } from "../../errors.ts";
+import { Chain } from "../../util/chain.ts";
 import { refused, textOf } from "./failures.ts";
 import type { Link, LinkChannel } from "./link.ts";
 
@@ -34,7 +35,7 @@ export class Publisher {
   #channel: LinkChannel<ConfirmChannel> | null = null;
   #opening: Promise<LinkChannel<ConfirmChannel>> | null = null;
   /** In the order they were written, which is the order in which the broker returns them. */
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new Chain<Pending>();
 
   /** `onRefusal` is called when the broker knows no such exchange or no such queue: what was declared is gone. */
   constructor(link: Link, onRefusal: () => void) {
@@ -112,10 +113,10 @@ export class Publisher {
     const pending: Pending = {
       outgoing,
       settle: (error) => {
-        if (this.#pending.delete(pending)) settled(error);
+        if (this.#pending.remove(place)) settled(error);
       },
     };
-    this.#pending.add(pending);
+    const place = this.#pending.add(pending);
     const { exchange, routingKey, content, options, mandatory } = outgoing;
     try {
       held.channel.publish(exchange, routingKey, content, mandatory ? { ...options, mandatory } : options, (error) => {

@@ -1,5 +1,6 @@
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 import type { Message as AmqpMessage } from "amqplib";
+import { Chain, type Place } from "../../util/chain.ts";
 import type { Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
 import { AmqpDelivery, type Burial, type Settler } from "./delivery.ts";
@@ -70,7 +71,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
   /** The prefetch count of the whole channel the broker was told last. */
   #channelPrefetch = 0;
   #work: Promise<void> = Promise.resolve();
-  readonly #copying = new Set<Promise<void>>();
+  readonly #copying = new Chain<Promise<void>>();
   #arrivals = 0;
   #closing: Promise<void> | null = null;
 
@@ -197,7 +198,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
   // ── settling ───────────────────────────────────────────────────────────────
 
   ack(delivery: AmqpDelivery): Promise<void> {
-    const forgotten = this.#acknowledgements.ack(delivery.tag);
+    const forgotten = this.#acknowledgements.ack(delivery.place as Place<number>);
     this.#release();
     return forgotten;
   }
@@ -208,11 +209,11 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
 
   /** Acknowledges a message once its copy is stored; when the flow ended meanwhile, both exist. */
   async #inPlaceOf(delivery: AmqpDelivery, copied: Promise<void>): Promise<void> {
-    this.#copying.add(copied);
+    const place = this.#copying.add(copied);
     try {
       await copied;
     } finally {
-      this.#copying.delete(copied);
+      this.#copying.remove(place);
     }
     if (this.#state === "open") await this.ack(delivery);
   }
@@ -230,7 +231,7 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
   }
 
   async #reject(delivery: AmqpDelivery, requeue: boolean): Promise<void> {
-    const forgotten = this.#acknowledgements.reject(delivery.raw, requeue);
+    const forgotten = this.#acknowledgements.reject(delivery.place as Place<number>, requeue);
     this.#release();
     await forgotten;
   }
@@ -251,8 +252,8 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
     }
     this.#arrivals += 1;
     const received = readMessage(raw, consumer.queue.exchange.name, this.#host.maxBodySize);
-    const delivery = new AmqpDelivery(consumer.queue, raw, received, this, this.#noAck);
-    if (!this.#noAck) this.#acknowledgements.expect(delivery.tag);
+    const place = this.#noAck ? null : this.#acknowledgements.expect(raw.fields.deliveryTag);
+    const delivery = new AmqpDelivery(consumer.queue, raw, received, this, place);
     if (!this.#noAck && received.due !== null && received.due - Date.now() > dueSlackMs) {
       this.#parkOn(delivery, received.due);
       return;
@@ -351,12 +352,12 @@ export class AmqpSubscription implements Subscription, Settler, Watched {
   #giveBack(): void {
     const stays: AmqpDelivery[] = [];
     for (const delivery of this.#waiting) {
-      if (this.#noAck || (!this.#paused && this.#consumers.has(delivery.queue))) {
+      if (delivery.place === null || (!this.#paused && this.#consumers.has(delivery.queue))) {
         stays.push(delivery);
         continue;
       }
       // Nobody waits for the proof.
-      this.#acknowledgements.reject(delivery.raw, true).catch(() => undefined);
+      this.#acknowledgements.reject(delivery.place, true).catch(() => undefined);
     }
     this.#waiting = stays;
   }

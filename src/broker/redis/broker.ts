@@ -362,7 +362,7 @@ export class RedisBroker implements Broker, RedisLender {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.close()));
     const flow = await this.#flow?.catch(() => undefined);
     // What subscriptions that were lost still hold.
-    const held = [...this.#ledger.held.values()].filter((delivery) => delivery.settle());
+    const held = [...this.#ledger.held].filter((delivery) => delivery.settle());
     if (held.length > 0) {
       this.#ledger
         .giveBack(

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { encodeEnvelope, markRedelivered } from "../../protocol/envelope.ts";
 import type { Message } from "../../protocol/message.ts";
+import type { Place } from "../../util/chain.ts";
 import type { Address, Delivery, Rejection } from "../broker.ts";
 import type { HeldDelivery, Ledger } from "./ledger.ts";
 
@@ -33,6 +34,7 @@ export class RedisDelivery implements Delivery, HeldDelivery {
   readonly #ledger: Ledger;
   readonly #node: string;
   readonly #onSettled: () => void;
+  readonly #place: Place<HeldDelivery> | undefined;
   #state: "held" | "settled" | "lost";
 
   constructor(ledger: Ledger, parts: DeliveryParts) {
@@ -47,6 +49,7 @@ export class RedisDelivery implements Delivery, HeldDelivery {
     this.#node = parts.node;
     this.#onSettled = parts.onSettled;
     this.#state = parts.tag === null ? "settled" : "held";
+    this.#place = parts.tag === null ? undefined : ledger.held.add(this);
   }
 
   get lost(): boolean {
@@ -83,9 +86,9 @@ export class RedisDelivery implements Delivery, HeldDelivery {
   }
 
   #leave(state: "settled" | "lost"): boolean {
-    if (this.#state !== "held") return false;
+    if (this.#state !== "held" || this.#place === undefined) return false;
     this.#state = state;
-    this.#ledger.held.delete(this.tag as string);
+    this.#ledger.held.remove(this.#place);
     this.#onSettled();
     return true;
   }

@@ -297,7 +297,8 @@ export class RedisFlow implements Flow {
     if ((await this.connection.call<number>("zcard", heldKey)) <= known.size) return;
     const tags = await this.connection.call<string[]>("zrevrange", heldKey, 0, -1);
     this.#unheard = new Set(tags.filter((tag) => !known.has(tag)));
-    const still = [...this.#unheard].filter((tag) => seen.has(tag) && !this.#ledger.held.has(tag));
+    const held = this.#ledger.heldTags();
+    const still = [...this.#unheard].filter((tag) => seen.has(tag) && !held.has(tag));
     await this.#returnLost(still);
   }
 

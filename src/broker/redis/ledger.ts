@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { OperationalError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
+import { Chain } from "../../util/chain.ts";
 import type { RedisConnection } from "./connection.ts";
 import { type Deferred, deferred } from "./deferred.ts";
 import { brokerError } from "./errors.ts";
@@ -60,7 +61,7 @@ const acksAtOnce = 2_000;
 export class Ledger {
   readonly keys: RedisKeys;
   /** Deliveries handed over and not settled, in the order they came. */
-  readonly held = new Map<string, HeldDelivery>();
+  readonly held = new Chain<HeldDelivery>();
   readonly #db: number;
   readonly #connection: () => RedisConnection | undefined;
   readonly #mostDead: number;
@@ -76,11 +77,11 @@ export class Ledger {
   #burials: Batch<Burial> = newBatch();
   #handOvers: Batch<HandOverItem> = newBatch();
   /** Sent to Redis, and not answered. */
-  readonly #underWay = new Set<readonly (string | { readonly tag: string })[]>();
+  readonly #underWay = new Chain<readonly (string | { readonly tag: string })[]>();
   #scheduled: NodeJS.Immediate | undefined;
   #soon: NodeJS.Timeout | undefined;
   #inFlight = 0;
-  readonly #works = new Set<Promise<void>>();
+  readonly #works = new Chain<Promise<void>>();
 
   constructor(options: {
     readonly keys: RedisKeys;
@@ -116,7 +117,12 @@ export class Ledger {
     return this.keys.heldPrefix + this.#id;
   }
 
-  /** Tags of all messages that are with somebody here, or about which Redis is still to be told. */
+  /** Tags of all messages that are with somebody here. */
+  heldTags(): Set<string> {
+    return new Set([...this.held].map(({ tag }) => tag as string));
+  }
+
+  /** The same, and of those that are not any more, or about which Redis is still to be told. */
   known(): Set<string> {
     const gathered = [
       this.#acks,
@@ -129,7 +135,7 @@ export class Ledger {
     const tags = [...gathered.map(({ items }) => items), ...this.#underWay].flatMap((items) =>
       items.map((item: string | { readonly tag: string }) => (typeof item === "string" ? item : item.tag)),
     );
-    return new Set([...this.held.keys(), ...tags]);
+    return new Set([...this.heldTags(), ...tags]);
   }
 
   /** Gathers for a moment: the next take carries it, and under load that one is never far. */
@@ -223,11 +229,11 @@ export class Ledger {
       tags.length <= acksAtOnce ? batch : { items: tags.splice(0, acksAtOnce), done: deferred() };
     if (now === batch) this.#acks = newBatch();
     else void now.done.promise.catch(() => undefined);
-    this.#underWay.add(now.items);
+    const underWay = this.#underWay.add(now.items);
     return {
       tags: now.items,
       settle: (error) => {
-        this.#underWay.delete(now.items);
+        this.#underWay.remove(underWay);
         if (error === undefined) now.done.resolve();
         else {
           this.#acks.items.push(...now.items);
@@ -248,10 +254,10 @@ export class Ledger {
       )
       .finally(() => {
         this.#inFlight -= 1;
-        this.#works.delete(work);
+        this.#works.remove(place);
         if (this.#acks.items.length > 0) this.scheduleSoon();
       });
-    this.#works.add(work);
+    const place = this.#works.add(work);
   }
 
   /**
@@ -261,9 +267,7 @@ export class Ledger {
   lapse(id: string): void {
     if (id !== this.#id) return;
     this.#id = randomUUID();
-    const lost = [...this.held.values()];
-    this.held.clear();
-    for (const delivery of lost) delivery.lose();
+    for (const delivery of this.held) delivery.lose();
     this.#onLapsed();
   }
 
@@ -312,7 +316,7 @@ export class Ledger {
       batch.done.reject(this.#notConnected());
       return next;
     }
-    this.#underWay.add(batch.items);
+    const underWay = this.#underWay.add(batch.items);
     const work = send(connection, batch.items)
       .then(() => batch.done.resolve())
       .catch((error: unknown) => {
@@ -321,10 +325,10 @@ export class Ledger {
         batch.done.reject(error);
       })
       .finally(() => {
-        this.#underWay.delete(batch.items);
-        this.#works.delete(work);
+        this.#underWay.remove(underWay);
+        this.#works.remove(place);
       });
-    this.#works.add(work);
+    const place = this.#works.add(work);
     return next;
   }
 

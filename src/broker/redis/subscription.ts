@@ -295,10 +295,7 @@ export class RedisSubscription implements Subscription {
       owner: this,
       onSettled: this.#onSettled,
     });
-    if (tag !== null) {
-      this.#held += 1;
-      this.#ledger.held.set(tag, delivery);
-    }
+    if (tag !== null) this.#held += 1;
     this.#options.onDelivery(delivery);
   }
 
@@ -348,7 +345,7 @@ export class RedisSubscription implements Subscription {
       this.#state = "closing";
       await this.#settled();
     }
-    const held = [...this.#ledger.held.values()].filter(({ owner }) => owner === this);
+    const held = [...this.#ledger.held].filter(({ owner }) => owner === this);
     const tags = held.filter((delivery) => delivery.settle()).map(({ tag }) => tag as string);
     // Told over the next connection when there is none now; nobody needs to wait for that.
     if (tags.length > 0) this.#ledger.giveBack(tags, "RPUSH").catch(() => undefined);

@@ -30,7 +30,8 @@ export interface SubscriptionParts {
 export class SqliteSubscription implements Subscription {
   readonly #parts: SubscriptionParts;
   readonly #options: SubscribeOptions;
-  readonly #held = new Set<number>();
+  /** Deliveries handed over and not settled. */
+  #held = 0;
   readonly #stopListening: () => void;
   #queues: string[] = [];
   #prefetch: number;
@@ -99,7 +100,7 @@ export class SqliteSubscription implements Subscription {
 
   async giveBack(deliveries: readonly Delivery[]): Promise<void> {
     const ids = deliveries.flatMap((one) =>
-      one instanceof SqliteDelivery && this.#held.delete(one.id) ? [one.id] : [],
+      one instanceof SqliteDelivery && one.subscription === this && this.#letGo(one) ? [one.id] : [],
     );
     if (ids.length === 0 || this.#closing !== undefined) return;
     const { db, queries, id } = this.#parts;
@@ -125,17 +126,17 @@ export class SqliteSubscription implements Subscription {
   }
 
   /** Takes a delivery out of hand by this step, once; resolves when it is committed, which has time while there is enough in hand. */
-  async settle(id: number, step: (queries: Queries, owner: number, db: Sqlite) => void): Promise<void> {
-    await this.settleBy(id, step);
+  async settle(delivery: SqliteDelivery, step: (queries: Queries, owner: number, db: Sqlite) => void): Promise<void> {
+    await this.settleBy(delivery, step);
   }
 
   /** The same; resolves to what the step gives, or undefined when the delivery was out of hand already. */
   async settleBy<Value>(
-    id: number,
+    delivery: SqliteDelivery,
     step: (queries: Queries, owner: number, db: Sqlite) => Value,
     hurry = false,
   ): Promise<Value | undefined> {
-    if (!this.#held.delete(id) || this.#closing !== undefined) return undefined;
+    if (!this.#letGo(delivery) || this.#closing !== undefined) return undefined;
     const { db, queries, id: owner } = this.#parts;
     let value: Value | undefined;
     const settled = db.write(
@@ -156,7 +157,6 @@ export class SqliteSubscription implements Subscription {
     keeper.remove(id);
     // When this fails the file cannot be written, and whoever can will find this consumer dead.
     await db.write(() => keeper.release(id)).catch(() => undefined);
-    this.#held.clear();
     onClosed(this);
   }
 
@@ -189,13 +189,13 @@ export class SqliteSubscription implements Subscription {
   /** What frees no slot that has nothing to do has time. */
   #pace(): Pace {
     const enough = this.#enough ?? this.#prefetch;
-    return enough > 0 && this.#held.size >= enough ? "soon" : "now";
+    return enough > 0 && this.#held >= enough ? "soon" : "now";
   }
 
   #room(): number {
     if (this.#closing !== undefined || this.#paused || this.#queues.length === 0) return 0;
     if (this.#prefetch === 0 || this.#options.noAck) return batch;
-    return Math.min(batch, Math.max(0, this.#prefetch - this.#held.size));
+    return Math.min(batch, Math.max(0, this.#prefetch - this.#held));
   }
 
   /** Inside `write`: an equal share of the room for each queue, then the rest for those that have more. */
@@ -238,11 +238,18 @@ export class SqliteSubscription implements Subscription {
           unwanted.push(row.id);
           continue;
         }
-        this.#held.add(row.id);
+        this.#held += 1;
       }
       this.#options.onDelivery(new SqliteDelivery(row, this, this.#parts.maxBodySize));
     }
     if (unwanted.length > 0) this.#untake(unwanted);
+  }
+
+  /** True for the one who takes it out of hand. */
+  #letGo(delivery: SqliteDelivery): boolean {
+    if (this.#options.noAck || !delivery.letGo()) return false;
+    this.#held -= 1;
+    return true;
   }
 
   #untake(ids: readonly number[]): void {
@@ -270,8 +277,9 @@ export class SqliteDelivery implements Delivery {
   readonly damage: string | null;
   readonly lost = false;
   readonly id: number;
+  readonly subscription: SqliteSubscription;
   readonly #size: number;
-  readonly #subscription: SqliteSubscription;
+  #held = true;
 
   constructor(row: ClaimedRow, subscription: SqliteSubscription, maxBodySize: number) {
     const { message, damage } = readHead(row.head, row.body);
@@ -282,11 +290,18 @@ export class SqliteDelivery implements Delivery {
     this.redelivered = row.redelivered;
     this.id = row.id;
     this.#size = row.size;
-    this.#subscription = subscription;
+    this.subscription = subscription;
+  }
+
+  /** True the first time. */
+  letGo(): boolean {
+    const wasHeld = this.#held;
+    this.#held = false;
+    return wasHeld;
   }
 
   ack(): Promise<void> {
-    return this.#subscription.settle(this.id, (queries, owner) => queries.ack(this.id, owner, this.#size));
+    return this.subscription.settle(this, (queries, owner) => queries.ack(this.id, owner, this.#size));
   }
 
   /** Acknowledged together with `more`, in one transaction; false, and neither is done, when it is another's by now. */
@@ -296,13 +311,13 @@ export class SqliteDelivery implements Delivery {
       more();
       return true;
     };
-    return (await this.#subscription.settleBy(this.id, step, hurry)) ?? false;
+    return (await this.subscription.settleBy(this, step, hurry)) ?? false;
   }
 
   park(due: Date): Promise<void> {
     // A date that is none would be stored as no date at all, and never be due.
     const at = Number.isNaN(due.getTime()) ? Date.now() : due.getTime();
-    return this.#subscription.settle(this.id, (queries, owner, db) => {
+    return this.subscription.settle(this, (queries, owner, db) => {
       if (queries.park(this.id, owner, at)) db.ring(bell);
     });
   }
@@ -310,12 +325,12 @@ export class SqliteDelivery implements Delivery {
   reject({ requeue, reason = "rejected", shelf = false, headers }: Rejection): Promise<void> {
     const { message } = this;
     const head = headers ? writeHead({ ...message, headers: { ...message.headers, ...headers } }) : null;
-    return this.#subscription.settle(this.id, (queries, owner, db) => {
+    return this.subscription.settle(this, (queries, owner, db) => {
       if (requeue) {
         if (queries.requeue(this.id, owner, head)) db.ring(bell);
         return;
       }
-      const { node, mostDead } = this.#subscription;
+      const { node, mostDead } = this.subscription;
       queries.bury(this.id, owner, { reason, node, at: Date.now(), shelf });
       if (mostDead > 0 && !shelf) queries.trimDead(mostDead);
     });
