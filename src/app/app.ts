@@ -140,6 +140,8 @@ export class Tq implements AsyncDisposable {
   readonly #eager = new Eager(this);
   readonly #sender: Sender;
   readonly #source: ResultSource;
+  /** Of what was sent, whatever `taskAlwaysEager` says. */
+  readonly #sent: ResultSource;
   readonly #canvas: AppCanvas;
   #workflows: Workflows | undefined;
 
@@ -175,10 +177,11 @@ export class Tq implements AsyncDisposable {
         void (await this.control.revokeByStampedHeaders(stamps, revocation(options))),
       mark: (id, state, result) => this.#mark(id, state, result),
     };
+    this.#sent = { ...this.#source, backend: () => this.backend() };
     this.#canvas = new AppCanvas({
       settings: () => this.conf.settings,
       source: this.#source,
-      open: () => this.#openSender(),
+      open: (single) => this.#openSender(single),
       replyTo: () => this.#replyTo,
       runTask: (name, args, kwargs) => {
         const task = this.tasks.find(name);
@@ -438,26 +441,26 @@ export class Tq implements AsyncDisposable {
 
   // ── calling ────────────────────────────────────────────────────────────────
 
-  /** Calls a task by name; it need not be known here. Resolves once the broker has the message. */
+  /**
+   * Calls a task by name; it need not be known here. Resolves once the broker has the message. It is sent
+   * even with `taskAlwaysEager`, with the warning `AlwaysEagerIgnored` (inventory A23).
+   */
   async sendTask<R = unknown>(
     name: string,
     args: readonly unknown[] = [],
     options: CallOptions = {},
   ): Promise<AsyncResult<R>> {
     const task = this.tasks.get(name);
-    if (task === undefined && this.conf.settings.taskAlwaysEager) {
-      process.emitWarning(
-        `taskAlwaysEager has no effect on ${name}, which is not registered here: the call was sent`,
-        "AlwaysEagerIgnored",
-      );
-    }
+    if (this.conf.settings.taskAlwaysEager) warnOfSending(name);
     const call: Call = {
       task: name,
       args: checkArgs(args),
       kwargs: checkKwargs(options.kwargs ?? {}),
       options: wireOptions(options),
     };
-    return (await this.#send(call, task)) as AsyncResult<R>;
+    if (task?.schemas.args) await checkCall(task, call);
+    const [result] = await this.#sendAll([call], task);
+    return result as AsyncResult<R>;
   }
 
   /**
@@ -508,7 +511,7 @@ export class Tq implements AsyncDisposable {
     return { task: task.name, args, kwargs, options: wireOptions(options) };
   }
 
-  async #send(call: Call, task: Task | undefined): Promise<AsyncResult> {
+  async #send(call: Call, task: Task): Promise<AsyncResult> {
     const [result] = await this.#sendMany([call], task);
     return result as AsyncResult;
   }
@@ -519,15 +522,18 @@ export class Tq implements AsyncDisposable {
     return result as AsyncResult;
   }
 
-  async #sendMany(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
-    const { settings } = this.conf;
-    if (task?.schemas.args) await Promise.all(calls.map((call) => checkCall(task, call)));
-    if (settings.taskAlwaysEager && task) return await this.#eager.results(calls);
-    await this.#prepareReplies(settings);
+  async #sendMany(calls: readonly Call[], task: Task): Promise<AsyncResult[]> {
+    if (task.schemas.args) await Promise.all(calls.map((call) => checkCall(task, call)));
+    if (this.conf.settings.taskAlwaysEager) return await this.#eager.results(calls);
+    return await this.#sendAll(calls, task);
+  }
+
+  async #sendAll(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
+    await this.#prepareReplies(this.conf.settings);
     const ids = await this.#sender.sendAll(calls);
     return ids.map((id, index) => {
       const ignored = (calls[index]?.options.ignore_result ?? task?.options.ignoreResult ?? false) === true;
-      return new AsyncResult(id, this.#source, { ignored });
+      return new AsyncResult(id, this.#sent, { ignored });
     });
   }
 
@@ -538,12 +544,15 @@ export class Tq implements AsyncDisposable {
     this.#replyTo = backend.replyTo;
   }
 
-  /** Who sends what a composition plans. */
-  async #openSender(): Promise<CallSender> {
+  /** Who sends what a composition plans, and where its results are. A `single` call is of this task. */
+  async #openSender(single: string | null): Promise<{ readonly sender: CallSender; readonly source: ResultSource }> {
     const { settings } = this.conf;
-    if (settings.taskAlwaysEager) return this.#eager;
+    if (settings.taskAlwaysEager) {
+      if (single === null || this.tasks.get(single)) return { sender: this.#eager, source: this.#source };
+      warnOfSending(single);
+    }
     await this.#prepareReplies(settings);
-    return this.#sender;
+    return { sender: this.#sender, source: this.#sent };
   }
 
   async #mark(id: string, state: string, result: unknown): Promise<void> {
@@ -850,6 +859,9 @@ const revocation = ({ terminate = false, signal = "SIGTERM", wait = false, timeo
   reply: wait,
   ...(timeout === undefined ? {} : { timeout }),
 });
+
+const warnOfSending = (name: string): void =>
+  process.emitWarning(`taskAlwaysEager has no effect on sendTask: the call of ${name} was sent`, "AlwaysEagerIgnored");
 
 const bare = (task: Task): SignatureDict => createSignature(task.name);
 

@@ -1,3 +1,4 @@
+import type { Broker } from "../broker/broker.ts";
 import { type SignatureLike, signatureDict } from "../protocol/signature.ts";
 import type { Producer } from "../task/producer.ts";
 import type { ErrorClass } from "../task/task.ts";
@@ -63,6 +64,8 @@ export interface CallOptions {
   readonly expiration?: number;
   /** Sends through this producer's connection; see `app.producer()`. */
   readonly producer?: Producer;
+  /** Sends through this connection, which stays open; see `app.connection()`. A `producer` comes before it. */
+  readonly connection?: Broker;
 }
 
 const wireNames: Readonly<Record<string, string>> = {

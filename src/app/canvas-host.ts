@@ -24,8 +24,8 @@ import type { CanvasHost, SignatureCall } from "./signature.ts";
 export interface CanvasParts {
   readonly settings: () => Settings;
   readonly source: ResultSource;
-  /** Made ready to send: with the reply queue of an rpc store there. */
-  readonly open: () => Promise<CallSender>;
+  /** Made ready to send: with the reply queue of an rpc store there. `single` is the task of what is but one call. */
+  readonly open: (single: string | null) => Promise<{ readonly sender: CallSender; readonly source: ResultSource }>;
   /** `reply_to` of what is frozen; empty for stores that need none. */
   readonly replyTo: () => string;
   readonly runTask: CanvasHost["runTask"];
@@ -46,9 +46,9 @@ export class AppCanvas implements CanvasHost {
   }
 
   async applySignature(signature: SignatureDict, call: SignatureCall): Promise<ResultHandle> {
-    const sender = await this.#parts.open();
+    const { sender, source } = await this.#parts.open(signature.subtask_type === null ? signature.task : null);
     // These are of this process: what travels inside of messages does without them.
-    const { producer, signal, ...options } = call.options;
+    const { producer, connection, signal, ...options } = call.options;
     const whole = this.errbacksOnHeaders()
       ? withHeaderErrbacks(fromDict(signature), signatureList(options.link_error))
       : signature;
@@ -58,12 +58,12 @@ export class AppCanvas implements CanvasHost {
       newId: randomUUID,
       replyTo: this.#parts.replyTo() || undefined,
     });
-    const plan = producer || signal ? sentWith(planned, { producer, signal }) : planned;
+    const plan = producer || connection || signal ? sentWith(planned, { producer, connection, signal }) : planned;
     await Promise.all([
       sender.sendPlan(asChildren(plan, call.options.add_to_parent !== false)),
       this.#parts.settings().taskAlwaysEager ? undefined : this.#parts.note(plan),
     ]);
-    return this.#handle(signature, plan);
+    return this.#handle(signature, plan, source);
   }
 
   freezeSignature(signature: SignatureDict, id: string | undefined): readonly [SignatureDict, ResultHandle] {
@@ -80,8 +80,7 @@ export class AppCanvas implements CanvasHost {
     return wrapSignature(signature, this);
   }
 
-  #handle(signature: SignatureDict, plan: Plan): ResultHandle {
-    const { source } = this.#parts;
+  #handle(signature: SignatureDict, plan: Plan, source: ResultSource): ResultHandle {
     const [only] = plan.calls;
     if (plan.calls.length === 0 && signature.subtask_type === "chain") {
       return new AsyncResult(plan.result[0][0], source, { ignored: true });

@@ -197,9 +197,10 @@ const spelledLike = (name: string, meant: string): string =>
 function noticesOf(given: Iterable<Given>, settings: Settings): string[] {
   const notices: string[] = [];
   for (const { key, spelled } of given) {
-    const { honoured, default: fallback, doc } = definitionOf(key);
+    const { honoured, inert, default: fallback, doc } = definitionOf(key);
     if (honoured || isSame(settings[key], fallback)) continue;
-    notices.push(`${spelled} is not honoured yet by tq ${version}: it is kept and changes nothing (${doc})`);
+    if (inert !== null) notices.push(`${spelled} changes nothing: ${inert}`);
+    else notices.push(`${spelled} is not honoured yet by tq ${version}: it is kept and changes nothing (${doc})`);
   }
   return notices;
 }

@@ -22,8 +22,10 @@ export interface Setting<Value = unknown, Input = Value> {
   readonly doc: string;
   /** The name before Celery 4 where it does not follow from the new one. */
   readonly old: string | null;
-  /** False while nothing in this version acts on it; then setting it is told to the user. */
+  /** False where nothing in this version acts on it; then setting it is told to the user. */
   readonly honoured: boolean;
+  /** Why it changes nothing, in Celery as here, and what does instead; null where it does or will. */
+  readonly inert: string | null;
   /** True for what Celery does not have. */
   readonly own: boolean;
 }
@@ -31,6 +33,7 @@ export interface Setting<Value = unknown, Input = Value> {
 interface SettingDetails {
   readonly old?: string;
   readonly honoured?: boolean;
+  readonly inert?: string;
   readonly own?: boolean;
 }
 
@@ -40,9 +43,9 @@ export function setting<Value, Input = Value>(
   doc: string,
   details: SettingDetails = {},
 ): Setting<Value, Input> {
-  const { old = null, honoured = true, own = false } = details;
+  const { old = null, inert = null, honoured = inert === null, own = false } = details;
   if (typeof fallback === "object") Object.freeze(fallback);
-  return { rule, default: fallback, doc, old, honoured, own };
+  return { rule, default: fallback, doc, old, honoured, inert, own };
 }
 
 /** A setting that is read, checked and kept, and changes nothing yet. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Publication, Queue } from "../broker/broker.ts";
+import type { Broker, Publication, Queue } from "../broker/broker.ts";
 import type { Call, Plan, PlannedChord } from "../canvas/plan.ts";
 import { deliveryMode } from "../config/policies.ts";
 import type { Settings } from "../config/settings.ts";
@@ -13,7 +13,7 @@ import { formatIso, parseIso } from "../util/iso8601.ts";
 import { argsRepr, kwargsRepr } from "../util/repr.ts";
 import { currentRun } from "./current.ts";
 import { Producer } from "./producer.ts";
-import type { Publisher, PublishPolicy } from "./publisher.ts";
+import { Publisher, type PublishPolicy } from "./publisher.ts";
 import type { TaskRegistry } from "./registry.ts";
 import type { Router } from "./router.ts";
 import type { Signals } from "./signals.ts";
@@ -172,9 +172,8 @@ export class Sender implements CallSender {
     if (!first) return [];
     const queues = new Map<string, Queue>();
     for (const { queue } of prepared) if (queue) queues.set(queue.name, queue);
-    const { producer } = calls[0]?.options ?? {};
     try {
-      await (producer instanceof Producer ? producer : this.#parts.publisher).publish(
+      await this.#publisherOf(calls[0]?.options ?? {}).publish(
         prepared.map((one) => one.publication),
         [...queues.values()],
         first.policy,
@@ -185,6 +184,17 @@ export class Sender implements CallSender {
     }
     await this.#tellAfter(prepared);
     return prepared.map((one) => one.id);
+  }
+
+  /** What the call says; else the app's. */
+  #publisherOf({ producer, connection }: Call["options"]): Pick<Publisher, "publish"> {
+    if (producer instanceof Producer) return producer;
+    if (!connection) return this.#parts.publisher;
+    const broker = connection as Broker;
+    return new Publisher(async () => {
+      await broker.connect();
+      return broker;
+    });
   }
 
   async #tellAfter(prepared: readonly Prepared[]): Promise<void> {

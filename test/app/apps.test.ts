@@ -1,6 +1,15 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { type AsyncResult, currentApp, ImproperlyConfigured, sharedTask, Tq } from "../../src/index.ts";
+import {
+  type AsyncResult,
+  BrokerConnectionError,
+  chain,
+  currentApp,
+  group,
+  ImproperlyConfigured,
+  sharedTask,
+  Tq,
+} from "../../src/index.ts";
 import { stage, work } from "../helpers/stage.ts";
 import { temporaryFolder } from "../helpers/tmp.ts";
 
@@ -98,5 +107,28 @@ describe("a producer", () => {
     const connection = await app.connection();
     expect(await connection.size("celery")).toBe(1);
     await connection.close();
+  });
+});
+
+describe("app.connection", () => {
+  test("is connected, of one's own, and carries calls as long as it is open", async () => {
+    const app = stage();
+    const add = app.task("app.add", (x: number, y: number) => x + y);
+    app.broker = async () => {
+      throw new Error("the app's own connection is not needed");
+    };
+    const connection = await app.connection();
+    await add.applyAsync([1, 2], { connection });
+    await chain(add.s(1, 2), add.s(3)).applyAsync([], { connection });
+    await group(add.s(1, 2), add.s(3, 4)).applyAsync([], { connection });
+    expect(await connection.size("celery")).toBe(4);
+    await expect(add.delay(1, 2)).rejects.toThrow("is not needed");
+    await connection.close();
+  });
+
+  test("that cannot be made rejects, and names the server", async () => {
+    await using app = new Tq("app", { broker: "redis://127.0.0.1:1", backend: "disabled" });
+    await expect(app.connection()).rejects.toThrow(BrokerConnectionError);
+    await expect(app.connection()).rejects.toThrow("127.0.0.1:1");
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { DateTime, SoftTimeLimitExceeded } from "../../src/index.ts";
-import { stage } from "../helpers/stage.ts";
+import { stage, work } from "../helpers/stage.ts";
 
 describe("apply", () => {
   test("runs the task here, with a request, and gives a result like any other", async () => {
@@ -65,5 +65,32 @@ describe("taskStoreEagerResult", () => {
     const result = await forgotten.delay();
     expect(await store.load(result.id)).toBeUndefined();
     expect(await app.asyncResult(result.id).get()).toBe(7);
+  });
+});
+
+describe("what is sent by name under taskAlwaysEager", () => {
+  const warned = (): Promise<Error> => new Promise((resolve) => process.once("warning", resolve));
+
+  test("goes to the broker all the same, known here or not, with a warning, and its result comes from there", async () => {
+    const app = stage({ taskAlwaysEager: true });
+    const host = new Set<string>();
+    const known = app.task("app.known", { bind: true }, (self) => void host.add(`eager ${self.request.isEager}`));
+    await known.delay();
+    const warning = warned();
+    const results = [await app.sendTask("app.known"), await app.sendTask("app.elsewhere")];
+    expect(await warning).toMatchObject({ name: "AlwaysEagerIgnored", message: expect.stringContaining("app.known") });
+    expect(await (await app.broker()).size("celery")).toBe(2);
+    expect([...host]).toEqual(["eager true"]);
+    work(app);
+    expect(await results[0]?.get({ timeout: 5 })).toBeNull();
+    expect([...host]).toEqual(["eager true", "eager false"]);
+  });
+
+  test("so does a signature of a task that is not known here", async () => {
+    const app = stage({ taskAlwaysEager: true });
+    const warning = warned();
+    await app.signature("app.elsewhere", [1]).applyAsync();
+    expect(await warning).toMatchObject({ name: "AlwaysEagerIgnored" });
+    expect(await (await app.broker()).size("celery")).toBe(1);
   });
 });

@@ -172,6 +172,15 @@ test("a setting without effect yet says so when it is changed, and only then", (
   expect(notices[0]).toMatch(/^worker_timer is not honoured yet by tq \d+\.\d+\.\d+: /);
 });
 
+test("a setting Celery has and never reads says so, and what to do instead", () => {
+  const { notices } = resolve({ runtime: { result_compression: "gzip" } });
+  expect(notices).toEqual([
+    expect.stringMatching(
+      /^result_compression changes nothing: no result store of Celery's reads it.*resultSerializer/,
+    ),
+  ]);
+});
+
 test("the environment speaks for tq first, then for Celery; empty variables say nothing", () => {
   expect(
     settingsFromEnvironment({

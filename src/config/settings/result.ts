@@ -14,7 +14,11 @@ export const resultSettings = {
   resultCacheMax: notYet(nullable(integer(-1)), -1, "Results a client remembers; -1 none, 0 and null all.", {
     old: "CELERY_MAX_CACHED_RESULTS",
   }),
-  resultCompression: notYet(nullable(name), null, "Compression of stored results."),
+  resultCompression: setting(nullable(name), null, "Compression of stored results: changes nothing, as in Celery.", {
+    inert:
+      "no result store of Celery's reads it, and none could read a compressed result; " +
+      "name a serializer of your own that compresses in resultSerializer and resultAcceptContent instead",
+  }),
   resultExchange: notYet(name, "celeryresults", "Exchange of the old amqp result store."),
   resultExchangeType: notYet(name, "direct", "Type of that exchange."),
   resultExpires: setting(nullable(seconds), day, "Seconds results are kept; null and 0 mean for ever.", {
