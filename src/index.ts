@@ -5,7 +5,7 @@ export type { CallOptions } from "./app/call-options.ts";
 export { Chord, Chunks, chain, chord, Group, group } from "./app/canvas.ts";
 export type { AnySignature, Anything, ArgsOf, ResultOf } from "./app/canvas-types.ts";
 export { AsyncResult } from "./app/result.ts";
-export type { GetOptions, ResultHandle, RevokeOptions } from "./app/result-handle.ts";
+export type { GetOptions, LookUpOptions, ResultHandle, RevokeOptions, StoredResult } from "./app/result-handle.ts";
 export { GroupResult, ResultSet } from "./app/result-set.ts";
 export { DependencyGraph } from "./app/result-tree.ts";
 export type { ServiceHost, WorkerService } from "./app/services.ts";

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend, ResultBackend } from "../backend/backend.ts";
 import { openChord } from "../backend/chord-join.ts";
 import { createBackend } from "../backend/connect.ts";
 import { encodeRecord } from "../backend/record.ts";
@@ -55,6 +55,7 @@ import { checkArguments } from "../task/schema.ts";
 import { type CallSender, Sender } from "../task/sender.ts";
 import { Signals } from "../task/signals.ts";
 import type { Task, TaskOptions } from "../task/task.ts";
+import { abortable } from "../util/abortable.ts";
 import { annotated } from "./annotations.ts";
 import { type CallOptions, wireOptions } from "./call-options.ts";
 import { AppCanvas } from "./canvas-host.ts";
@@ -68,7 +69,7 @@ import { appBrand } from "./load.ts";
 import { ModuleLoader, ModuleNotFound } from "./module-loader.ts";
 import { type PeriodicOptions, periodicEntry } from "./periodic.ts";
 import { AsyncResult } from "./result.ts";
-import type { ErrorRegistry, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
+import type { ErrorRegistry, LookUpOptions, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
 import { type GroupResult, ResultSet } from "./result-set.ts";
 import { WorkerServices } from "./services.ts";
 import type { Signature } from "./signature.ts";
@@ -127,6 +128,9 @@ export class Tq implements AsyncDisposable {
   /** A worker's, while it runs. */
   #shared: Broker | undefined;
   #backend: Promise<ResultBackend> | undefined;
+  /** Those of tasks with one of their own, by URL, and where their results are found. */
+  readonly #stores = new Map<string, Promise<ResultBackend>>();
+  readonly #sources = new Map<string, ResultSource>();
   #router: { readonly settings: Settings; readonly router: Router } | undefined;
   #topology: { readonly settings: Settings; readonly topology: Topology } | undefined;
   readonly #commands = new CommandRegistry<ControlPanel>();
@@ -175,7 +179,7 @@ export class Tq implements AsyncDisposable {
       revoke: async (ids, options) => void (await this.control.revoke(ids, revocation(options))),
       revokeByStamps: async (stamps, options) =>
         void (await this.control.revokeByStampedHeaders(stamps, revocation(options))),
-      mark: (id, state, result) => this.#mark(id, state, result),
+      mark: (id, state, result) => this.#mark(id, state, result, null),
     };
     this.#sent = { ...this.#source, backend: () => this.backend() };
     this.#canvas = new AppCanvas({
@@ -190,6 +194,8 @@ export class Tq implements AsyncDisposable {
         return callDirectly(context, () => task.run(context, bound));
       },
       note: (plan) => this.workflows.note(plan),
+      stores: () => this.tasks.stores(),
+      sourceOf: (name) => this.#sourceOf(name),
       ignoresResult: (name) => this.tasks.get(name)?.options.ignoreResult ?? false,
     });
     this.events = new AppEvents({
@@ -213,6 +219,7 @@ export class Tq implements AsyncDisposable {
     const builtins = builtinTasks({
       tasks: this.tasks,
       backend: () => this.backend(),
+      stores: () => Promise.all([this.backend(), ...[...this.tasks.stores()].map((url) => this.backend(url))]),
       interval: () => this.conf.settings.resultChordRetryInterval,
       completeChord: (...chord) => this.executor({ logger: this.#logger }).completeChord(...chord),
     });
@@ -224,7 +231,8 @@ export class Tq implements AsyncDisposable {
   /** Workflows that were sent: how far they are, and how stuck ones go on. */
   get workflows(): Workflows {
     this.#workflows ??= new Workflows({
-      backend: () => this.backend(),
+      backend: (url) => this.backend(url),
+      storeOf: (task) => this.tasks.storeOf(task),
       broker: () => this.broker(),
       sender: () => this.#sender,
       queuesOf: (calls) => this.#queuesOf(calls),
@@ -382,7 +390,7 @@ export class Tq implements AsyncDisposable {
       },
       s: { value: (...args: readonly unknown[]) => this.signature(task.name, args) },
       si: { value: (...args: readonly unknown[]) => this.signature(task.name, args, { immutable: true }) },
-      asyncResult: { value: (id: string) => this.asyncResult(id) },
+      asyncResult: { value: (id: string) => new AsyncResult(id, this.#sourceOf(task.name) ?? this.#source) },
       OperationalError: { value: OperationalError },
       MaxRetriesExceededError: { value: MaxRetriesExceededError },
       toString: { value: () => `<@task: ${task.name} of ${this.main}>` },
@@ -485,8 +493,12 @@ export class Tq implements AsyncDisposable {
   }
 
   /** The results of a group that were kept with `GroupResult.save`; null when nothing is known of it. */
-  async restoreGroup<T extends readonly unknown[] = unknown[]>(id: string): Promise<GroupResult<T> | null> {
-    const tuple = await (await this.backend()).loadGroup(id);
+  async restoreGroup<T extends readonly unknown[] = unknown[]>(
+    id: string,
+    options: LookUpOptions = {},
+  ): Promise<GroupResult<T> | null> {
+    const load = async (): Promise<ResultTuple | undefined> => await (await this.backend()).loadGroup(id);
+    const tuple = await abortable(load(), options.signal);
     return tuple === undefined ? null : (resultFromTuple(tuple, this.#source) as GroupResult<T>);
   }
 
@@ -529,19 +541,39 @@ export class Tq implements AsyncDisposable {
   }
 
   async #sendAll(calls: readonly Call[], task: Task | undefined): Promise<AsyncResult[]> {
-    await this.#prepareReplies(this.conf.settings);
+    const own = task?.options.backend ?? null;
+    await this.#prepareReplies(own === null ? [] : [own]);
+    const source = (task && this.#sourceOf(task.name)) ?? this.#sent;
     const ids = await this.#sender.sendAll(calls);
     return ids.map((id, index) => {
       const ignored = (calls[index]?.options.ignore_result ?? task?.options.ignoreResult ?? false) === true;
-      return new AsyncResult(id, this.#sent, { ignored });
+      return new AsyncResult(id, source, { ignored });
     });
   }
 
-  async #prepareReplies(settings: Settings): Promise<void> {
-    if (!effectiveResultBackend(settings).startsWith("rpc")) return;
-    const backend = await this.backend();
-    await backend.prepare();
-    this.#replyTo = backend.replyTo;
+  /** `own`: the stores of tasks with one of their own. */
+  async #prepareReplies(own: Iterable<string>): Promise<void> {
+    for (const url of [effectiveResultBackend(this.conf.settings), ...own]) {
+      if (!url.startsWith("rpc")) continue;
+      const backend = await this.backend(url);
+      await backend.prepare();
+      this.#replyTo = backend.replyTo;
+    }
+  }
+
+  /** Where results of a task with a store of its own are found; undefined for any other, and where calls run here and now. */
+  #sourceOf(task: string): ResultSource | undefined {
+    const url = this.tasks.storeOf(task);
+    if (url === null || this.conf.settings.taskAlwaysEager) return undefined;
+    const known = this.#sources.get(url);
+    if (known !== undefined) return known;
+    const source: ResultSource = {
+      ...this.#source,
+      backend: () => this.backend(url),
+      mark: (id, state, result) => this.#mark(id, state, result, url),
+    };
+    this.#sources.set(url, source);
+    return source;
   }
 
   /** Who sends what a composition plans, and where its results are. A `single` call is of this task. */
@@ -551,14 +583,15 @@ export class Tq implements AsyncDisposable {
       if (single === null || this.tasks.get(single)) return { sender: this.#eager, source: this.#source };
       warnOfSending(single);
     }
-    await this.#prepareReplies(settings);
+    await this.#prepareReplies(this.tasks.stores());
     return { sender: this.#sender, source: this.#sent };
   }
 
-  async #mark(id: string, state: string, result: unknown): Promise<void> {
+  async #mark(id: string, state: string, result: unknown, store: string | null): Promise<void> {
     const meta = createTaskMeta({ task_id: id, status: state, result, children: null });
     const { resultSerializer: serializer } = this.conf.settings;
-    await (await this.backend()).store(await encodeRecord(meta, { serializer, replyTo: null, correlationId: id }));
+    const record = await encodeRecord(meta, { serializer, replyTo: null, correlationId: id });
+    await (await this.backend(store)).store(record);
   }
 
   // ── parts ──────────────────────────────────────────────────────────────────
@@ -638,16 +671,22 @@ export class Tq implements AsyncDisposable {
     return new Producer(() => this.createBroker("write"), options);
   }
 
-  /** The app's result backend. */
-  backend(): Promise<ResultBackend> {
-    this.#backend ??= this.#createBackend();
-    return this.#backend;
+  /** The app's result backend; with a URL that of tasks whose option `backend` it is. One of each for an app. */
+  backend(url: string | null = null): Promise<ResultBackend> {
+    const ofApp = effectiveResultBackend(this.conf.settings);
+    if (url === null || url === ofApp) {
+      this.#backend ??= this.#createBackend(ofApp);
+      return this.#backend;
+    }
+    const known = this.#stores.get(url) ?? this.#createBackend(url);
+    this.#stores.set(url, known);
+    return known;
   }
 
-  async #createBackend(): Promise<ResultBackend> {
+  async #createBackend(url: string): Promise<ResultBackend> {
     const { settings } = this.conf;
     await loadSerializer(settings.resultSerializer);
-    return await createBackend(effectiveResultBackend(settings), {
+    return await createBackend(url, {
       expires: settings.resultExpires,
       serializer: settings.resultSerializer,
       accept: normalizeAccept(settings.resultAcceptContent ?? settings.acceptContent),
@@ -757,7 +796,7 @@ export class Tq implements AsyncDisposable {
     /** Leave what follows a task to whoever gets its outcome, where `sharesStore` allows it. Default false. */
     readonly handsOver?: boolean;
     /** Default: the app's own. */
-    readonly backend?: () => Promise<ResultBackend>;
+    readonly backend?: OpenBackend;
     readonly onRunEnd?: (run: CurrentRun) => void;
     /** Where `logger` logs to, as tasks see it. */
     readonly logPlace?: LogPlace;
@@ -767,7 +806,7 @@ export class Tq implements AsyncDisposable {
       registry: this.tasks,
       settings,
       accept: normalizeAccept(settings.acceptContent),
-      backend: options.backend ?? (() => this.backend()),
+      backend: options.backend ?? ((url) => this.backend(url)),
       sender: options.sender ?? this.#sender,
       handsOver: (options.handsOver ?? false) && sharesStore(settings),
       signals: this.signals,
@@ -831,10 +870,11 @@ export class Tq implements AsyncDisposable {
 
   /** Ends the app's connections. It may be used again: they are made anew. */
   async close(): Promise<void> {
-    const [broker, backend] = [this.#broker, this.#backend];
+    const [broker, backends] = [this.#broker, [...this.#stores.values(), this.#backend]];
     this.#broker = undefined;
     this.#backend = undefined;
-    await backend?.then((open) => open.close());
+    this.#stores.clear();
+    for (const backend of backends) await backend?.then((open) => open.close());
     await broker?.then((open) => open.close());
   }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { chordBody, isChord } from "../canvas/chord.ts";
+import { callsOf, failedBodyIds } from "../canvas/follow-up.ts";
 import { freeze } from "../canvas/freeze.ts";
 import { fromDict } from "../canvas/from-dict.ts";
 import { createGroup } from "../canvas/group.ts";
@@ -31,6 +32,10 @@ export interface CanvasParts {
   readonly runTask: CanvasHost["runTask"];
   /** Writes down what is sent, for `tq canvas`. */
   readonly note: (plan: Plan) => Promise<void>;
+  /** URLs of stores tasks have of their own. */
+  readonly stores: () => ReadonlySet<string>;
+  /** Where results of a task with a store of its own are found; undefined for any other. */
+  readonly sourceOf: (task: string) => ResultSource | undefined;
   /** Whether calls of this task store no result unless they say otherwise. */
   readonly ignoresResult: (task: string) => boolean;
 }
@@ -69,7 +74,17 @@ export class AppCanvas implements CanvasHost {
   freezeSignature(signature: SignatureDict, id: string | undefined): readonly [SignatureDict, ResultHandle] {
     const simple = simplify(fromDict(signature)) ?? createGroup([]);
     const { signature: frozen, result } = freeze(simple, { id }, { newId: randomUUID });
-    return [frozen, this.#shaped(signature, resultFromTuple(result(null), this.#parts.source))];
+    return [
+      frozen,
+      this.#shaped(
+        signature,
+        resultFromTuple(
+          result(null),
+          this.#parts.source,
+          this.#own(() => failedBodyIds(frozen)),
+        ),
+      ),
+    ];
   }
 
   errbacksOnHeaders(): boolean {
@@ -89,7 +104,26 @@ export class AppCanvas implements CanvasHost {
       const ignored = (only.options.ignore_result ?? this.#parts.ignoresResult(only.task)) === true;
       if (ignored) return new AsyncResult(plan.result[0][0], source, { ignored });
     }
-    return this.#shaped(signature, resultFromTuple(plan.result, source));
+    return this.#shaped(
+      signature,
+      resultFromTuple(
+        plan.result,
+        source,
+        this.#own(() => plan.calls.flatMap(callsOf)),
+      ),
+    );
+  }
+
+  /** Which of these calls' results are kept elsewhere, by id. */
+  #own(calls: () => readonly { readonly taskId: string; readonly task: string }[]): ReadonlyMap<string, ResultSource> {
+    const { stores, sourceOf } = this.#parts;
+    const own = new Map<string, ResultSource>();
+    if (stores().size === 0) return own;
+    for (const { taskId, task } of calls()) {
+      const source = sourceOf(task);
+      if (source !== undefined) own.set(taskId, source);
+    }
+    return own;
   }
 
   /**

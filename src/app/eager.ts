@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend, ResultBackend } from "../backend/backend.ts";
 import { openChord } from "../backend/chord-join.ts";
 import { createBackend } from "../backend/connect.ts";
 import { defaultBackendOptions } from "../backend/options.ts";
@@ -23,7 +23,7 @@ export interface EagerHost {
   readonly conf: { readonly settings: Settings };
   readonly tasks: TaskRegistry;
   readonly errors: ErrorRegistry;
-  readonly backend: () => Promise<ResultBackend>;
+  readonly backend: OpenBackend;
   readonly executor: (options: {
     readonly logger: Logger;
     readonly sender: CallSender;
@@ -133,7 +133,7 @@ export class Eager implements CallSender {
     // The last try has stored what became of a retried call.
     if (outcome.kind === "retry" || !("record" in outcome) || outcome.record === null) return id;
     await (await this.backend()).store(outcome.record);
-    if (task.options.storeEagerResult) await (await this.#app.backend()).store(outcome.record);
+    if (task.options.storeEagerResult) await (await this.#app.backend(task.options.backend)).store(outcome.record);
     return id;
   }
 

@@ -32,6 +32,18 @@ export interface ResultSource {
   readonly mark: (id: string, state: string, result: unknown) => Promise<void>;
 }
 
+/** What every single look-up takes. */
+export interface LookUpOptions {
+  /** Ends the wait for an answer: the look-up rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** One call's result, and where it is kept. */
+export interface StoredResult {
+  readonly id: string;
+  readonly source: ResultSource;
+}
+
 export interface GetOptions {
   /** Seconds; without it waits for ever. */
   readonly timeout?: number;
@@ -54,19 +66,21 @@ export interface ResultHandle<T = unknown> {
   /** What came before in a chain; the group whose results the body of a chord gets. */
   readonly parent: ResultHandle | null;
   get(options?: GetOptions): Promise<T>;
-  ready(): Promise<boolean>;
-  successful(): Promise<boolean>;
-  failed(): Promise<boolean>;
+  ready(options?: LookUpOptions): Promise<boolean>;
+  successful(options?: LookUpOptions): Promise<boolean>;
+  failed(options?: LookUpOptions): Promise<boolean>;
   /** What was started by it; for a group its members. */
-  children(): Promise<ResultHandle[]>;
+  children(options?: LookUpOptions): Promise<ResultHandle[]>;
   /** Throws the error that is stored, if there is one. */
-  maybeThrow(options?: { readonly propagate?: boolean }): Promise<unknown>;
-  forget(): Promise<void>;
+  maybeThrow(options?: LookUpOptions & { readonly propagate?: boolean }): Promise<unknown>;
+  forget(options?: LookUpOptions): Promise<void>;
   revoke(options?: RevokeOptions): Promise<void>;
   /** The form in which results travel: `[[id, parent], children]`. */
   asTuple(): ResultTuple;
   /** Ids of the calls whose results make up this one. */
   readonly leaves: readonly string[];
+  /** The same, each with where it is kept. */
+  readonly stored: readonly StoredResult[];
   /** The value, out of the metas of its leaves; throws nothing. */
   valueFrom(metas: ReadonlyMap<string, TaskMeta>): unknown;
 }

@@ -1,7 +1,15 @@
 import { decodeError } from "../protocol/exception.ts";
 import { EXCEPTION_STATES, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
-import type { GetOptions, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
+import { abortable } from "../util/abortable.ts";
+import type {
+  GetOptions,
+  LookUpOptions,
+  ResultHandle,
+  ResultSource,
+  RevokeOptions,
+  StoredResult,
+} from "./result-handle.ts";
 import { stepsBefore } from "./result-tree.ts";
 import { assertMayWait, metasOf, openStore } from "./waiting.ts";
 
@@ -33,6 +41,10 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
 
   get leaves(): readonly string[] {
     return this.#results.flatMap((result) => [...result.leaves]);
+  }
+
+  get stored(): readonly StoredResult[] {
+    return this.#results.flatMap((result) => [...result.stored]);
   }
 
   // ── members ────────────────────────────────────────────────────────────────
@@ -80,40 +92,38 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   // ── states ─────────────────────────────────────────────────────────────────
 
   /** All have ended. */
-  async ready(): Promise<boolean> {
-    return await this.#all((result) => result.ready());
+  async ready(options: LookUpOptions = {}): Promise<boolean> {
+    return await this.#all(options, (result) => result.ready());
   }
 
   /** Some have not ended. */
-  async waiting(): Promise<boolean> {
-    return !(await this.ready());
+  async waiting(options: LookUpOptions = {}): Promise<boolean> {
+    return !(await this.ready(options));
   }
 
   /** All have succeeded. */
-  async successful(): Promise<boolean> {
-    return await this.#all((result) => result.successful());
+  async successful(options: LookUpOptions = {}): Promise<boolean> {
+    return await this.#all(options, (result) => result.successful());
   }
 
   /** At least one has failed. */
-  async failed(): Promise<boolean> {
-    return !(await this.#all(async (result) => !(await result.failed())));
+  async failed(options: LookUpOptions = {}): Promise<boolean> {
+    return !(await this.#all(options, async (result) => !(await result.failed())));
   }
 
   /** How many have succeeded. */
-  async completedCount(): Promise<number> {
-    const done = await Promise.all(this.#results.map((result) => result.successful()));
+  async completedCount(options: LookUpOptions = {}): Promise<number> {
+    const done = await this.#each(options, (result) => result.successful());
     return done.filter(Boolean).length;
   }
 
   /** Throws the first error, in order of the set, that is stored. */
-  async maybeThrow(options: { readonly propagate?: boolean } = {}): Promise<unknown> {
+  async maybeThrow(options: LookUpOptions & { readonly propagate?: boolean } = {}): Promise<unknown> {
     if (options.propagate === false) return null;
-    const thrown = await Promise.all(
-      this.#results.map((result) =>
-        result.maybeThrow().then(
-          () => undefined,
-          (error: unknown) => ({ error }),
-        ),
+    const thrown = await this.#each(options, (result) =>
+      result.maybeThrow().then(
+        () => undefined,
+        (error: unknown) => ({ error }),
       ),
     );
     for (const one of thrown) if (one !== undefined) throw one.error;
@@ -146,7 +156,7 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   /** Id and meta of each call, as it ends; failures are among them and not thrown. */
   async *iterNative(options: GetOptions = {}): AsyncGenerator<readonly [id: string, meta: TaskMeta], void, undefined> {
     assertMayWait(options);
-    for await (const meta of metasOf(this.#source, this.leaves, options)) yield [meta.task_id, meta];
+    for await (const meta of metasOf(this.stored, options)) yield [meta.task_id, meta];
   }
 
   /**
@@ -189,8 +199,8 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   // ── ends ───────────────────────────────────────────────────────────────────
 
   /** Removes all results from the store. */
-  async forget(): Promise<void> {
-    await Promise.all(this.#results.map((result) => result.forget()));
+  async forget(options: LookUpOptions = {}): Promise<void> {
+    await this.#each(options, (result) => result.forget());
   }
 
   /** Keeps what has not begun from running; with `terminate` stops what has. One request for all. */
@@ -203,17 +213,18 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   }
 
   /** Results before this one; a failure there ends the wait. */
-  protected before(): readonly string[] {
+  protected before(): readonly StoredResult[] {
     return [];
   }
 
   async *#metas(options: GetOptions): AsyncGenerator<TaskMeta, void, undefined> {
     const { propagate = true, followParents = true } = options;
-    const own = new Set(this.leaves);
-    const before = propagate && followParents ? this.before().filter((id) => !own.has(id)) : [];
+    const results = new Map(this.stored.map((one) => [one.id, one]));
+    const own = new Set(results.keys());
+    const before = propagate && followParents ? this.before().filter(({ id }) => !own.has(id)) : [];
     let left = own.size;
     if (left === 0) return;
-    for await (const meta of metasOf(this.#source, [...own, ...before], options)) {
+    for await (const meta of metasOf([...results.values(), ...before], options)) {
       const failed = EXCEPTION_STATES.has(meta.status);
       const value = failed ? decodeError(meta.result, meta.traceback, this.#source.errors) : meta.result;
       if (propagate && PROPAGATE_STATES.has(meta.status)) throw value;
@@ -225,8 +236,13 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
     }
   }
 
-  async #all(holds: (result: ResultHandle) => Promise<boolean>): Promise<boolean> {
-    return (await Promise.all(this.#results.map(holds))).every(Boolean);
+  async #all(options: LookUpOptions, holds: (result: ResultHandle) => Promise<boolean>): Promise<boolean> {
+    return (await this.#each(options, holds)).every(Boolean);
+  }
+
+  /** The signal is listened to once, however many there are. */
+  #each<V>({ signal }: LookUpOptions, ask: (result: ResultHandle) => Promise<V>): Promise<V[]> {
+    return abortable(Promise.all(this.#results.map(ask)), signal);
   }
 }
 
@@ -250,18 +266,20 @@ export class GroupResult<T extends readonly unknown[] = unknown[]> extends Resul
   }
 
   /** The members. */
-  async children(): Promise<ResultHandle[]> {
+  async children(_options: LookUpOptions = {}): Promise<ResultHandle[]> {
     return [...this];
   }
 
   /** Keeps which results make up the group; those themselves are kept anyway. */
-  async save(): Promise<void> {
-    await (await openStore(this.#source)).saveGroup(this.id, this.asTuple());
+  async save(options: LookUpOptions = {}): Promise<void> {
+    const saved = async (): Promise<void> => await (await openStore(this.#source)).saveGroup(this.id, this.asTuple());
+    await abortable(saved(), options.signal);
   }
 
   /** Forgets what `save` has kept. */
-  async delete(): Promise<void> {
-    await (await openStore(this.#source)).forgetGroup(this.id);
+  async delete(options: LookUpOptions = {}): Promise<void> {
+    const deleted = async (): Promise<void> => await (await openStore(this.#source)).forgetGroup(this.id);
+    await abortable(deleted(), options.signal);
   }
 
   asTuple(): ResultTuple {
@@ -276,7 +294,7 @@ export class GroupResult<T extends readonly unknown[] = unknown[]> extends Resul
     return `<GroupResult: ${this.id} [${[...this].map((result) => result.id).join(", ")}]>`;
   }
 
-  protected override before(): readonly string[] {
+  protected override before(): readonly StoredResult[] {
     return stepsBefore(this);
   }
 }

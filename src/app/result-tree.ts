@@ -1,5 +1,5 @@
 import { IncompleteStream } from "../errors.ts";
-import type { GetOptions, ResultHandle } from "./result-handle.ts";
+import type { GetOptions, LookUpOptions, ResultHandle, StoredResult } from "./result-handle.ts";
 
 /** A result and its value. */
 export type Collected = readonly [result: ResultHandle, value: unknown];
@@ -10,7 +10,7 @@ export type Dependency = readonly [parent: ResultHandle | null, result: ResultHa
 /** Parents and children breadth first, as Celery's `iterdeps`. A task that lists itself is not walked twice. */
 export async function* iterateDependencies(
   start: ResultHandle,
-  intermediate: boolean,
+  { intermediate = false, ...lookUp }: LookUpOptions & { readonly intermediate?: boolean },
 ): AsyncGenerator<Dependency, void, undefined> {
   const waiting: Dependency[] = [[null, start]];
   const seen = new Set<string>();
@@ -19,8 +19,8 @@ export async function* iterateDependencies(
     yield next;
     if (seen.has(node.id)) continue;
     seen.add(node.id);
-    if (isGroup(node) || (await node.ready())) {
-      for (const child of await node.children()) if (!seen.has(child.id)) waiting.push([node, child]);
+    if (isGroup(node) || (await node.ready(lookUp))) {
+      for (const child of await node.children(lookUp)) if (!seen.has(child.id)) waiting.push([node, child]);
     } else if (!intermediate) throw new IncompleteStream(`the result of ${node.id} is not there yet`);
   }
 }
@@ -37,7 +37,7 @@ export async function* collect(
     seen.add(node.id);
     const value = await node.get(options);
     if (!isGroup(node) || options.intermediate || node === start) yield [node, value];
-    waiting.push(...(await node.children()));
+    waiting.push(...(await node.children(options)));
   }
 }
 
@@ -51,16 +51,16 @@ function ancestors(result: ResultHandle): readonly ResultHandle[] {
 }
 
 /**
- * Ids of the single steps before a result. Members of a group are not among them: the chord
+ * The single steps before a result. Members of a group are not among them: the chord
  * they belong to tells of their failure.
  */
-export function stepsBefore(result: ResultHandle): readonly string[] {
-  return ancestors(result).flatMap((step) => (isGroup(step) ? [] : step.leaves));
+export function stepsBefore(result: ResultHandle): readonly StoredResult[] {
+  return ancestors(result).flatMap((step) => (isGroup(step) ? [] : step.stored));
 }
 
 /** Throws the first error among what came before: in its words a failure is told (inventory D67). */
-export async function throwOfParents(result: ResultHandle): Promise<void> {
-  for (const step of ancestors(result)) await step.maybeThrow();
+export async function throwOfParents(result: ResultHandle, options: LookUpOptions): Promise<void> {
+  for (const step of ancestors(result)) await step.maybeThrow(options);
 }
 
 /** Which result led to which. */
@@ -105,9 +105,12 @@ export class DependencyGraph {
   }
 }
 
-export async function buildGraph(start: ResultHandle, intermediate: boolean): Promise<DependencyGraph> {
+export async function buildGraph(
+  start: ResultHandle,
+  options: LookUpOptions & { readonly intermediate?: boolean },
+): Promise<DependencyGraph> {
   const graph = new DependencyGraph();
-  for await (const [parent, node] of iterateDependencies(start, intermediate)) {
+  for await (const [parent, node] of iterateDependencies(start, options)) {
     graph.add(node);
     if (parent !== null) graph.connect(parent, node);
   }

@@ -1,7 +1,15 @@
 import { decodeError } from "../protocol/exception.ts";
 import { EXCEPTION_STATES, isReady, PROPAGATE_STATES } from "../protocol/states.ts";
 import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
-import type { GetOptions, ResultHandle, ResultSource, RevokeOptions } from "./result-handle.ts";
+import { abortable } from "../util/abortable.ts";
+import type {
+  GetOptions,
+  LookUpOptions,
+  ResultHandle,
+  ResultSource,
+  RevokeOptions,
+  StoredResult,
+} from "./result-handle.ts";
 import {
   buildGraph,
   type Collected,
@@ -44,6 +52,10 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
     return this.ignored ? [] : [this.id];
   }
 
+  get stored(): readonly StoredResult[] {
+    return this.ignored ? [] : [{ id: this.id, source: this.#source }];
+  }
+
   /**
    * The value the task returned; waits for it. Throws the task's error, with its remote
    * traceback, that of a step before it, or `TimeoutError`. Null at once for a call whose result
@@ -57,7 +69,7 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
     this.#final ??= await this.#wait(options, lookBack ? stepsBefore(this) : []);
     const value = this.#valueOf(this.#final);
     if (propagate && PROPAGATE_STATES.has(this.#final.status)) {
-      if (lookBack) await throwOfParents(this);
+      if (lookBack) await throwOfParents(this, options);
       throw value;
     }
     options.callback?.(this.id, value);
@@ -70,89 +82,89 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
   }
 
   /** PENDING also stands for an id nothing is known of. */
-  async state(): Promise<string> {
-    return (await this.#meta())?.status ?? "PENDING";
+  async state(options: LookUpOptions = {}): Promise<string> {
+    return (await this.#meta(options))?.status ?? "PENDING";
   }
 
   /** The value, the error, or what `updateState` has stored; null while there is nothing. */
-  async result(): Promise<unknown> {
-    const meta = await this.#meta();
+  async result(options: LookUpOptions = {}): Promise<unknown> {
+    const meta = await this.#meta(options);
     return meta === undefined ? null : this.#valueOf(meta);
   }
 
   /** Celery's other name of `result`, for what `updateState` has stored. */
-  info(): Promise<unknown> {
-    return this.result();
+  info(options: LookUpOptions = {}): Promise<unknown> {
+    return this.result(options);
   }
 
   /** Text of the remote stack, when the task failed. */
-  async traceback(): Promise<string | null> {
-    return (await this.#meta())?.traceback ?? null;
+  async traceback(options: LookUpOptions = {}): Promise<string | null> {
+    return (await this.#meta(options))?.traceback ?? null;
   }
 
-  async ready(): Promise<boolean> {
-    return isReady(await this.state());
+  async ready(options: LookUpOptions = {}): Promise<boolean> {
+    return isReady(await this.state(options));
   }
 
-  async successful(): Promise<boolean> {
-    return (await this.state()) === "SUCCESS";
+  async successful(options: LookUpOptions = {}): Promise<boolean> {
+    return (await this.state(options)) === "SUCCESS";
   }
 
-  async failed(): Promise<boolean> {
-    return (await this.state()) === "FAILURE";
+  async failed(options: LookUpOptions = {}): Promise<boolean> {
+    return (await this.state(options)) === "FAILURE";
   }
 
   /** Whether the store knows anything of it. */
-  async exists(): Promise<boolean> {
-    return (await this.#meta()) !== undefined;
+  async exists(options: LookUpOptions = {}): Promise<boolean> {
+    return (await this.#meta(options)) !== undefined;
   }
 
   /** When the task ended; null before. */
-  async dateDone(): Promise<Date | null> {
-    const text = (await this.#meta())?.date_done;
+  async dateDone(options: LookUpOptions = {}): Promise<Date | null> {
+    const text = (await this.#meta(options))?.date_done;
     return text ? new Date(text) : null;
   }
 
   /** Name of the task. This and what follows is kept only with `resultExtended`; null without. */
-  async name(): Promise<string | null> {
-    return (await this.#meta())?.name ?? null;
+  async name(options: LookUpOptions = {}): Promise<string | null> {
+    return (await this.#meta(options))?.name ?? null;
   }
 
-  async args(): Promise<unknown> {
-    return (await this.#meta())?.args ?? null;
+  async args(options: LookUpOptions = {}): Promise<unknown> {
+    return (await this.#meta(options))?.args ?? null;
   }
 
-  async kwargs(): Promise<unknown> {
-    return (await this.#meta())?.kwargs ?? null;
+  async kwargs(options: LookUpOptions = {}): Promise<unknown> {
+    return (await this.#meta(options))?.kwargs ?? null;
   }
 
   /** Node name of the worker that ran it. */
-  async worker(): Promise<string | null> {
-    return (await this.#meta())?.worker ?? null;
+  async worker(options: LookUpOptions = {}): Promise<string | null> {
+    return (await this.#meta(options))?.worker ?? null;
   }
 
-  async retries(): Promise<number | null> {
-    return (await this.#meta())?.retries ?? null;
+  async retries(options: LookUpOptions = {}): Promise<number | null> {
+    return (await this.#meta(options))?.retries ?? null;
   }
 
-  async queue(): Promise<string | null> {
-    return (await this.#meta())?.queue ?? null;
+  async queue(options: LookUpOptions = {}): Promise<string | null> {
+    return (await this.#meta(options))?.queue ?? null;
   }
 
   /** Results of what the task has started: calls it made, callbacks, the next step of a chain. */
-  async children(): Promise<ResultHandle[]> {
-    const children = (await this.#meta())?.children ?? [];
+  async children(options: LookUpOptions = {}): Promise<ResultHandle[]> {
+    const children = (await this.#meta(options))?.children ?? [];
     return children.map((child) => this.#source.handle(child));
   }
 
   /** The stored document as it is; undefined when there is none. */
-  async meta(): Promise<TaskMeta | undefined> {
-    return await this.#meta();
+  async meta(options: LookUpOptions = {}): Promise<TaskMeta | undefined> {
+    return await this.#meta(options);
   }
 
   /** Throws the error that is stored; gives the value that is stored when there is none. */
-  async maybeThrow(options: { readonly propagate?: boolean } = {}): Promise<unknown> {
-    const meta = await this.#meta();
+  async maybeThrow(options: LookUpOptions & { readonly propagate?: boolean } = {}): Promise<unknown> {
+    const meta = await this.#meta(options);
     if (meta === undefined) return null;
     const value = this.#valueOf(meta);
     if ((options.propagate ?? true) && PROPAGATE_STATES.has(meta.status)) throw value;
@@ -168,8 +180,8 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
   }
 
   /** Pairs of parent and child, through all that this call started. Throws `IncompleteStream` at one that is not ready. */
-  iterdeps(options: { readonly intermediate?: boolean } = {}): ReturnType<typeof iterateDependencies> {
-    return iterateDependencies(this, options.intermediate ?? false);
+  iterdeps(options: LookUpOptions & { readonly intermediate?: boolean } = {}): ReturnType<typeof iterateDependencies> {
+    return iterateDependencies(this, options);
   }
 
   /** The value of the last result in the tree. */
@@ -180,15 +192,15 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
   }
 
   /** Which result led to which; `toDot()` draws it. What is not ready yet has no edges. */
-  graph(options: { readonly intermediate?: boolean } = {}): Promise<DependencyGraph> {
-    return buildGraph(this, options.intermediate ?? true);
+  graph(options: LookUpOptions & { readonly intermediate?: boolean } = {}): Promise<DependencyGraph> {
+    return buildGraph(this, { ...options, intermediate: options.intermediate ?? true });
   }
 
   /** Removes the result, and those of the steps before it, from the store. */
-  async forget(): Promise<void> {
+  async forget(options: LookUpOptions = {}): Promise<void> {
     this.#final = undefined;
-    await (await this.#source.backend()).forget(this.id);
-    await this.parent?.forget();
+    await abortable(this.#forget(), options.signal);
+    await this.parent?.forget(options);
   }
 
   /** Keeps the call from running; with `terminate` stops it when it does. */
@@ -202,13 +214,13 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
   }
 
   /** Asks the task to stop: it sees that by `self.isAborted()`. Its state is ABORTED until it ends. */
-  async abort(): Promise<void> {
-    await this.#source.mark(this.id, "ABORTED", null);
+  async abort(options: LookUpOptions = {}): Promise<void> {
+    await abortable(this.#source.mark(this.id, "ABORTED", null), options.signal);
   }
 
   /** Whether `abort` was called and the task has not ended since. */
-  async isAborted(): Promise<boolean> {
-    return (await this.state()) === "ABORTED";
+  async isAborted(options: LookUpOptions = {}): Promise<boolean> {
+    return (await this.state(options)) === "ABORTED";
   }
 
   asTuple(): ResultTuple {
@@ -230,19 +242,27 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
     return this.#valueOf(meta);
   }
 
-  async #meta(): Promise<TaskMeta | undefined> {
+  async #meta({ signal }: LookUpOptions): Promise<TaskMeta | undefined> {
     if (this.#final) return this.#final;
-    const meta = await (await openStore(this.#source)).load(this.id);
+    const meta = await abortable(this.#load(), signal);
     if (meta && isReady(meta.status)) this.#final = meta;
     return meta;
   }
 
+  async #load(): Promise<TaskMeta | undefined> {
+    return await (await openStore(this.#source)).load(this.id);
+  }
+
+  async #forget(): Promise<void> {
+    await (await this.#source.backend()).forget(this.id);
+  }
+
   /** Waits; a step before this one that fails ends the wait, for this one may then never come. */
-  async #wait(options: GetOptions, before: readonly string[]): Promise<TaskMeta> {
+  async #wait(options: GetOptions, before: readonly StoredResult[]): Promise<TaskMeta> {
     const { onMessage } = options;
     const own = onMessage && ((meta: TaskMeta): void => void (meta.task_id === this.id && onMessage(meta)));
     const waiting = { ...options, ...(own ? { onMessage: own } : {}) };
-    for await (const meta of metasOf(this.#source, [this.id, ...before], waiting)) {
+    for await (const meta of metasOf([{ id: this.id, source: this.#source }, ...before], waiting)) {
       if (meta.task_id === this.id) return meta;
       if (PROPAGATE_STATES.has(meta.status)) throw this.#valueOf(meta);
     }

@@ -1,5 +1,6 @@
 import { display } from "../config/censor.ts";
 import { parseRate, rate } from "../config/parse.ts";
+import { backendUrl } from "../config/policies.ts";
 import type { Settings } from "../config/settings.ts";
 import { ImproperlyConfigured } from "../errors.ts";
 import { handlerNames } from "../task/handlers.ts";
@@ -44,6 +45,7 @@ export function completeOptions(
     priority: given.priority ?? null,
     serializer: given.serializer ?? settings.taskSerializer,
     compression: given.compression ?? settings.taskCompression,
+    backend: given.backend ?? null,
     ignoreResult: given.ignoreResult ?? settings.taskIgnoreResult,
     storeErrorsEvenIfIgnored: given.storeErrorsEvenIfIgnored ?? settings.taskStoreErrorsEvenIfIgnored,
     trackStarted: given.trackStarted ?? settings.taskTrackStarted,
@@ -82,6 +84,11 @@ export function completeOptions(
     const value = options[key];
     if (value === null || (typeof value === "number" && value >= 0)) continue;
     throw new ImproperlyConfigured(`task ${name}: ${key} must be a number, 0 or more, got: ${display(value)}`);
+  }
+  if (options.backend !== null && backendUrl.parse(options.backend) === undefined) {
+    throw new ImproperlyConfigured(
+      `task ${name}: backend must be ${backendUrl.expects}, got: ${display(options.backend)}`,
+    );
   }
   if (parseRate(options.rateLimit) === undefined) {
     throw new ImproperlyConfigured(

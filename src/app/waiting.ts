@@ -5,7 +5,8 @@ import { isReady } from "../protocol/states.ts";
 import type { TaskMeta } from "../protocol/task-meta.ts";
 import { currentRun } from "../task/current.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
-import type { GetOptions, ResultSource } from "./result-handle.ts";
+import { merge } from "../util/merge.ts";
+import type { GetOptions, ResultSource, StoredResult } from "./result-handle.ts";
 
 /** Whether code running in this place may wait inside a task; undefined leaves it to the options. */
 const joining = new AsyncLocalStorage<boolean>();
@@ -43,15 +44,14 @@ export async function openStore(source: ResultSource): Promise<ResultBackend> {
 /**
  * Metas of these calls, each once when it is ready and as it comes; with `onMessage` that sees
  * every state. Ends after the last one. Rejects with `TimeoutError` when the time is up, and
- * with the signal's reason. One subscription for all of them; nothing polls.
+ * with the signal's reason. One subscription for all of a store; nothing polls.
  */
 export async function* metasOf(
-  source: ResultSource,
-  ids: readonly string[],
+  results: readonly StoredResult[],
   options: Pick<GetOptions, "timeout" | "signal" | "onMessage">,
 ): AsyncGenerator<TaskMeta, void, undefined> {
-  if (ids.length === 0) return;
-  const backend = await openStore(source);
+  if (results.length === 0) return;
+  const stores = await idsByStore(results);
   const { timeout, onMessage } = options;
   const clock = new AbortController();
   const timer =
@@ -62,9 +62,13 @@ export async function* metasOf(
           Math.min(Math.max(0, timeout) * 1000, longestTimerMs),
         );
   const signal = options.signal ? AbortSignal.any([clock.signal, options.signal]) : clock.signal;
-  const left = new Set(ids);
+  const left = new Set(results.map(({ id }) => id));
+  const watches = [...stores].map(([backend, ids]) =>
+    backend.watch(ids, { signal, intermediate: onMessage !== undefined }),
+  );
+  const [only, ...others] = watches as [AsyncIterable<TaskMeta>, ...AsyncIterable<TaskMeta>[]];
   try {
-    for await (const meta of backend.watch(ids, { signal, intermediate: onMessage !== undefined })) {
+    for await (const meta of others.length === 0 ? only : merge(watches, () => clock.abort())) {
       onMessage?.(meta);
       if (!isReady(meta.status)) continue;
       left.delete(meta.task_id);
@@ -75,6 +79,23 @@ export async function* metasOf(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Most results are in one store; tasks may have stores of their own. */
+async function idsByStore(results: readonly StoredResult[]): Promise<ReadonlyMap<ResultBackend, readonly string[]>> {
+  const bySource = new Map<ResultSource, string[]>();
+  for (const { id, source } of results) {
+    const ids = bySource.get(source);
+    if (ids === undefined) bySource.set(source, [id]);
+    else ids.push(id);
+  }
+  const stores = new Map<ResultBackend, string[]>();
+  for (const [source, ids] of bySource) {
+    const backend = await openStore(source);
+    const others = stores.get(backend);
+    stores.set(backend, others === undefined ? ids : [...others, ...ids]);
+  }
+  return stores;
 }
 
 function noStore(): Error {

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import { encodeRecord } from "../backend/record.ts";
+import { callsOf } from "../canvas/follow-up.ts";
 import type { Call, Plan } from "../canvas/plan.ts";
 import { followWorkflow, type Progress, type WorkflowRecord } from "../canvas/progress.ts";
 import { OperationalError, TaskRevokedError } from "../errors.ts";
@@ -16,7 +17,9 @@ import { type CallPlace, type CallPlacesParts, findCalls } from "./call-places.t
 const longest = 4 << 20;
 
 export interface WorkflowsParts extends CallPlacesParts {
-  readonly backend: () => Promise<ResultBackend>;
+  readonly backend: OpenBackend;
+  /** URL of the store of this task's own; null where it has none. */
+  readonly storeOf: (task: string) => string | null;
   readonly sender: () => CallSender;
   readonly serializer: () => string;
   readonly revoke: (ids: readonly string[], terminate: boolean) => Promise<void>;
@@ -119,8 +122,8 @@ export class Workflows {
     const { open, untold } = await this.#follow(record);
     const lost = open.filter((call) => missing.has(call.id));
     if (!options.force) await this.#assertNotWaiting(lost, places, unsearched);
-    const backend = await this.#parts.backend();
-    for (const { id: taskId, because } of untold) await this.#store(backend, taskId, "FAILURE", because.result);
+    const storeOf = this.#stores(record);
+    for (const { id: taskId, because } of untold) await this.#store(storeOf(taskId), taskId, "FAILURE", because.result);
     for (const { plan } of lost) {
       const calls = plan.calls.map((call) =>
         options.queue === undefined
@@ -138,13 +141,13 @@ export class Workflows {
     const record = await this.#record(id);
     if (record === undefined) return undefined;
     const ids = [...new Set([...allOf(record.result), ...record.calls.map(idOf)])];
-    const backend = await this.#parts.backend();
-    const metas = await Promise.all(ids.map((one) => backend.load(one)));
+    const storeOf = this.#stores(record);
+    const metas = await Promise.all(ids.map(async (one) => (await this.#parts.backend(storeOf(one))).load(one)));
     const left = ids.filter((_, index) => !isReady(metas[index]?.status ?? "PENDING"));
     if (left.length === 0) return 0;
     await this.#parts.revoke(left, options.terminate ?? false);
     const error = encodeError(new TaskRevokedError("canceled"));
-    for (const one of left) await this.#store(backend, one, "REVOKED", error);
+    for (const one of left) await this.#store(storeOf(one), one, "REVOKED", error);
     return left.length;
   }
 
@@ -173,13 +176,20 @@ export class Workflows {
   }
 
   async #follow(record: WorkflowRecord): Promise<Progress> {
-    const backend = await this.#parts.backend();
-    return await followWorkflow(record, (id) => backend.load(id), randomUUID);
+    const storeOf = this.#stores(record);
+    return await followWorkflow(record, async (id) => (await this.#parts.backend(storeOf(id))).load(id), randomUUID);
   }
 
-  async #store(backend: ResultBackend, id: string, state: string, result: unknown): Promise<void> {
+  /** The store of each call's own, by its id. */
+  #stores(record: WorkflowRecord): (id: string) => string | null {
+    const tasks = new Map(record.calls.flatMap(callsOf).map(({ taskId, task }) => [taskId, task]));
+    return (id) => this.#parts.storeOf(tasks.get(id) ?? "");
+  }
+
+  async #store(store: string | null, id: string, state: string, result: unknown): Promise<void> {
     const meta = createTaskMeta({ task_id: id, status: state, result, date_done: formatIso(new Date()) });
     const options = { serializer: this.#parts.serializer(), replyTo: null, correlationId: id };
+    const backend = await this.#parts.backend(store);
     await backend.store(await encodeRecord(meta, options));
   }
 }

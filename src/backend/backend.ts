@@ -5,6 +5,9 @@ import type { ResultRecord } from "./record.ts";
 /** Seconds after which the task that fired a chord is given its parts again, where the chord is still there. */
 export const fireAgainAfter = 1;
 
+/** Opens a result store: that of a task, by its URL, or, with nothing or null, the app's. */
+export type OpenBackend = (url?: string | null) => Promise<ResultBackend>;
+
 /** Keeps what became of tasks. Knows nothing of how they run. Rejects with `BackendConnectionError`. */
 export interface ResultBackend {
   readonly kind: "disabled" | "memory" | "sqlite" | "redis" | "rpc";

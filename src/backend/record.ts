@@ -19,6 +19,8 @@ export interface ResultRecord {
   /** Where an rpc result goes; null when the caller asked for none. */
   readonly replyTo: string | null;
   readonly correlationId: string | null;
+  /** URL of the store it is for, where its task has one of its own; left out, it is the app's. */
+  readonly store?: string;
 }
 
 export interface RecordOptions {
@@ -26,6 +28,8 @@ export interface RecordOptions {
   readonly serializer: string;
   readonly replyTo: string | null;
   readonly correlationId: string | null;
+  /** See `ResultRecord.store`; null and left out are the app's. */
+  readonly store?: string | null;
 }
 
 /** The body of a record as a store hands it back. */
@@ -43,8 +47,10 @@ export function encodeRecord(meta: TaskMeta, options: RecordOptions): ResultReco
   return loadSerializer(options.serializer).then((serializer) => recordOf(meta, bodyBy(serializer, meta), options));
 }
 
-function recordOf(meta: TaskMeta, stored: StoredBody, { replyTo, correlationId }: RecordOptions): ResultRecord {
-  return { taskId: meta.task_id, state: meta.status, ...stored, replyTo, correlationId };
+function recordOf(meta: TaskMeta, stored: StoredBody, options: RecordOptions): ResultRecord {
+  const { replyTo, correlationId, store } = options;
+  const record = { taskId: meta.task_id, state: meta.status, ...stored, replyTo, correlationId };
+  return store ? { ...record, store } : record;
 }
 
 function bodyBy(serializer: Serializer, meta: TaskMeta): StoredBody {

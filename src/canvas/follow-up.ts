@@ -85,6 +85,8 @@ export function planErrbacks(
 /** A task that will never run and whose result has to say so. */
 export interface FailedTask {
   readonly taskId: string;
+  /** Its name. */
+  readonly task: string;
   /** Body of the chord that waits for the task: it needs this task's part. */
   readonly chord: SignatureDict | null;
   readonly groupId: string | null;
@@ -103,6 +105,17 @@ export function failedChainIds(embed: Pick<EmbedLike, "chain">): readonly Failed
 /** All tasks of a body that a failed chord will not call. */
 export function failedBodyIds(body: SignatureDict): readonly FailedTask[] {
   return tasksOf(fromDict(body, "chord"));
+}
+
+/** A call and all that it carries along, by the ids they have or will have. */
+export function callsOf(call: Pick<SignatureDict, "task" | "options">): readonly Pick<FailedTask, "taskId" | "task">[] {
+  const { task, options } = call;
+  const taskId = textOption(options, "task_id");
+  return [
+    ...(taskId === undefined ? [] : [{ taskId, task }]),
+    ...signatureList(options.chain).flatMap(tasksOf),
+    ...signatureList(options.chord).flatMap((body) => [...tasksOf(body), ...callsOf(body)]),
+  ];
 }
 
 function tasksOf(signature: SignatureDict): readonly FailedTask[] {
@@ -125,6 +138,7 @@ function ownTasks(signature: SignatureDict): readonly FailedTask[] {
   return [
     {
       taskId,
+      task: signature.task,
       chord: (options.chord as SignatureDict | undefined) ?? null,
       groupId: textOption(options, "group_id") ?? null,
       groupIndex: typeof index === "number" ? index : null,

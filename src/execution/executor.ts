@@ -1,4 +1,4 @@
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import type { Settings } from "../config/settings.ts";
 import { BackendConnectionError, DecodeError, InvalidTaskError, NotRegistered } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -40,7 +40,7 @@ export interface ExecutorParts {
   /** Content types that may be decoded. */
   readonly accept: ReadonlySet<string>;
   /** Opened when first needed: a plain task never does. */
-  readonly backend: () => Promise<ResultBackend>;
+  readonly backend: OpenBackend;
   readonly sender: CallSender;
   /** Whoever gets the outcome sends what follows; see `hand-over.ts`. Default false. */
   readonly handsOver?: boolean;
@@ -67,7 +67,7 @@ export class Executor {
 
   constructor(parts: ExecutorParts) {
     this.#parts = parts;
-    this.#recorder = new Recorder(parts);
+    this.#recorder = new Recorder({ ...parts, storeOf: (task) => parts.registry.storeOf(task) });
     this.#followUp = new FollowUp(
       { ...parts, inlineErrback: (errback) => inlineTask(parts.registry, errback.task) },
       this.#recorder,
@@ -152,7 +152,7 @@ export class Executor {
       },
       branching: () => new Branching(this.#parts, ready, run, context),
       signature: (changes) => requestSignature(job, body, changes),
-      state: async () => (await (await this.#parts.backend()).load(headers.id))?.status,
+      state: async () => (await (await this.#parts.backend(task.options.backend)).load(headers.id))?.status,
       softLimit: job.softTimeLimit,
     });
     handle?.attach((reason) => context.abort(reason));
@@ -227,12 +227,14 @@ export class Executor {
   /**
    * With late acknowledgement and one store for all, what follows a task leaves with its result and
    * its acknowledgement: a crash runs the task again, and nothing has left twice. A task that was
-   * acknowledged before cannot come again, so its followers leave as early as they can.
+   * acknowledged before cannot come again, so its followers leave as early as they can, and so do those
+   * of one with a store of its own.
    */
   #followers(task: Task): Followers {
     const { sender, handsOver = false } = this.#parts;
     const { makeReady, openChords } = sender;
-    if (!handsOver || !task.options.acksLate || !makeReady || !openChords) return sentAtOnce(sender);
+    if (!handsOver || !task.options.acksLate || task.options.backend !== null || !makeReady || !openChords)
+      return sentAtOnce(sender);
     return handedOver({ makeReady: makeReady.bind(sender), openChords: openChords.bind(sender) });
   }
 

@@ -166,7 +166,7 @@ export class FollowUp {
     const [, , embed] = ended.body;
     if (embed.chord !== null) await this.#chordPart(ended, "FAILURE", error, followers);
     for (const step of failedChainIds(embed)) {
-      await this.#recorder.foreign(step.taskId, "FAILURE", error, traceback, ended.message.properties.reply_to ?? null);
+      await this.#recorder.foreign(step, "FAILURE", error, traceback, ended.message.properties.reply_to);
       if (step.chord === null || step.groupId === null) continue;
       const part: ChordPart = { taskId: step.taskId, index: step.groupIndex, state: "FAILURE", result: error };
       await this.#countPart(step.chord, step.groupId, part, ended.message.headers, followers);
@@ -286,7 +286,7 @@ export class FollowUp {
     const error = encodeError(thrown);
     const isInline = (errback: SignatureDict): boolean => this.#parts.inlineErrback?.(errback) !== undefined;
     const { plans, inline, failed } = planChordErrbacks(chord, headers, { newId: randomUUID, isInline });
-    for (const task of failed) await this.#recorder.foreign(task.taskId, "FAILURE", error, null);
+    for (const task of failed) await this.#recorder.foreign(task, "FAILURE", error, null);
     await this.#send(plans, followers);
     for (const { errback, failed: body } of inline) {
       await this.#callErrback(errback, this.#contextOf(body), thrown, null);

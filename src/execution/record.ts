@@ -1,4 +1,4 @@
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import { encodeRecord, type ResultRecord } from "../backend/record.ts";
 import type { Settings } from "../config/settings.ts";
 import { EncodeError } from "../errors.ts";
@@ -12,7 +12,9 @@ import { untilStored } from "./until-stored.ts";
 
 export interface RecorderParts {
   readonly settings: Settings;
-  readonly backend: () => Promise<ResultBackend>;
+  readonly backend: OpenBackend;
+  /** URL of the store of this task's own; null where it has none. */
+  readonly storeOf: (task: string) => string | null;
 }
 
 /**
@@ -82,18 +84,19 @@ export class Recorder {
 
   /** A state of the task's own, such as PROGRESS. */
   async state(ready: Ready, state: string, meta: unknown, taskId?: string): Promise<void> {
-    if (taskId !== undefined && taskId !== ready.job.message.headers.id)
-      return await this.foreign(taskId, state, meta, null, ready.job.message.properties.reply_to ?? null);
+    const { message } = ready.job;
+    if (taskId !== undefined && taskId !== message.headers.id)
+      return await this.foreign({ taskId, task: ready.task.name }, state, meta, null, message.properties.reply_to);
     const record = await this.#encode(ready.job, ready.body, state, meta, null, []);
-    await (await this.#parts.backend()).store(record);
+    await (await this.#parts.backend(record.store)).store(record);
   }
 
   /**
-   * Stores a result for a task other than the one running: the rest of a failed chain, a chord's
-   * body. `replyTo` is where its caller waits, who called the running task too.
+   * Stores a result for a call other than the one running: the rest of a failed chain, a chord's
+   * body. `task` names whose store it is for; `replyTo` is where its caller waits, who called the running task too.
    */
   async foreign(
-    taskId: string,
+    { taskId, task }: { readonly taskId: string; readonly task: string },
     state: string,
     result: unknown,
     traceback: string | null,
@@ -108,7 +111,12 @@ export class Recorder {
       date_done: isReady(state) ? formatIso(new Date()) : null,
     });
     await this.#storeNow(
-      encodeRecord(meta, { serializer: this.#parts.settings.resultSerializer, replyTo, correlationId: taskId }),
+      encodeRecord(meta, {
+        serializer: this.#parts.settings.resultSerializer,
+        replyTo,
+        correlationId: taskId,
+        store: this.#parts.storeOf(task),
+      }),
     );
   }
 
@@ -158,6 +166,7 @@ export class Recorder {
       serializer: settings.resultSerializer,
       replyTo: properties.reply_to ?? null,
       correlationId: properties.correlation_id ?? null,
+      store: this.#parts.storeOf(headers.task),
     });
   }
 }

@@ -7,6 +7,7 @@ import type { SignatureDict, SignatureLike } from "../protocol/signature.ts";
 import type { Embed } from "../protocol/task-message.ts";
 import type { RequestChanges, RetryOptions, TaskContext, TaskRequest } from "../task/context.ts";
 import type { CurrentRun } from "../task/current.ts";
+import { abortable } from "../util/abortable.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import type { Branching } from "./branching.ts";
 import { RetryRequest } from "./classify.ts";
@@ -181,18 +182,7 @@ export class RunningTask implements TaskContext {
   }
 
   async until<T>(promise: PromiseLike<T>): Promise<T> {
-    const { signal } = this;
-    signal.throwIfAborted();
-    let stop = (): void => undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      stop = () => reject(signal.reason);
-      signal.addEventListener("abort", stop, { once: true });
-    });
-    try {
-      return await Promise.race([promise, aborted]);
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
+    return await abortable(promise, this.signal);
   }
 
   get log(): Logger {

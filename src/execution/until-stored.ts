@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import type { ResultRecord } from "../backend/record.ts";
 import { BackendConnectionError } from "../errors.ts";
 import { backoff } from "../util/backoff.ts";
@@ -8,8 +8,8 @@ import { backoff } from "../util/backoff.ts";
  * Stores a result however long its store is away: what follows the task depends on it, and a
  * store that cannot be reached is no failure of the task. Ends with the process at the latest.
  */
-export function untilStored(open: () => Promise<ResultBackend>, record: ResultRecord): Promise<void> {
-  return untilAnswered(async () => (await open()).store(record));
+export function untilStored(open: OpenBackend, record: ResultRecord): Promise<void> {
+  return untilAnswered(async () => (await open(record.store)).store(record));
 }
 
 /** The same for anything asked of a result store that may be asked twice, such as counting a part of a chord in. */

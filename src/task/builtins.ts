@@ -8,7 +8,8 @@ import type { TaskRegistry } from "./registry.ts";
 /** What the built-in tasks need of their app. */
 export interface BuiltinParts extends UnlockParts {
   readonly tasks: TaskRegistry;
-  readonly backend: () => Promise<ResultBackend>;
+  /** The app's store, and those of tasks with one of their own. */
+  readonly stores: () => Promise<readonly ResultBackend[]>;
 }
 
 export interface BuiltinTask {
@@ -47,7 +48,7 @@ export function builtinTasks(parts: BuiltinParts): readonly BuiltinTask[] {
       name: "celery.backend_cleanup",
       options: { ignoreResult: true },
       fn: async function backendCleanup(): Promise<void> {
-        await (await parts.backend()).cleanup();
+        for (const store of await parts.stores()) await store.cleanup();
       } as never,
     },
     {

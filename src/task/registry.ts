@@ -28,6 +28,18 @@ export class TaskRegistry implements Iterable<Task> {
     return task;
   }
 
+  /** URL of the result store of this task's own; null where it has none, and for one that is not known. */
+  storeOf(name: string): string | null {
+    return this.#tasks.get(name)?.options.backend ?? null;
+  }
+
+  /** The URLs of all such stores. */
+  stores(): ReadonlySet<string> {
+    const urls = new Set<string>();
+    for (const task of this) if (task.options.backend !== null) urls.add(task.options.backend);
+    return urls;
+  }
+
   get size(): number {
     return this.#tasks.size;
   }

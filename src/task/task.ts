@@ -30,6 +30,8 @@ export interface TaskOptions extends AckPolicy {
   readonly priority: number | null;
   readonly serializer: string;
   readonly compression: string | null;
+  /** URL of a result store of the task's own; null: the app's. Its results go there and are read there. */
+  readonly backend: string | null;
   readonly ignoreResult: boolean;
   readonly storeErrorsEvenIfIgnored: boolean;
   readonly trackStarted: boolean;

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Tq } from "../app/app.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import type { Broker, Delivery, Queue } from "../broker/broker.ts";
 import { planSignature } from "../canvas/plan.ts";
 import { sharesStore } from "../config/shared-store.ts";
@@ -108,9 +109,10 @@ export function assemble(
   const { settings } = app.conf;
   const shared = app.share(broker);
   const accept = normalizeAccept(settings.acceptContent);
-  const backend = () => app.backend();
+  const backend: OpenBackend = (url) => app.backend(url);
+  const storeOf = (task: string): string | null => app.tasks.storeOf(task);
   const results = new ResultKeeper(backend, logger);
-  const recorder = new Recorder({ settings, backend });
+  const recorder = new Recorder({ settings, backend, storeOf });
   const followUp = new FollowUp(
     { settings, backend, sender: app.sender, logger, inlineErrback: ({ task }) => inlineTask(app.tasks, task) },
     recorder,
@@ -119,6 +121,7 @@ export function assemble(
     accept,
     resultSerializer: settings.resultSerializer,
     results,
+    storeOf,
     followUp,
     signals: app.signals,
     hostname,

@@ -1,4 +1,4 @@
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend } from "../backend/backend.ts";
 import { crashesHeader, markOf } from "../broker/marks.ts";
 import type { Job } from "../execution/job.ts";
 import type { Completed, Outcome } from "../execution/outcome.ts";
@@ -30,7 +30,7 @@ export interface DispatchParts {
   readonly revocation: Revocation;
   readonly rules: Omit<SettleRules, "crashes">;
   /** The result store, for `workerDeduplicateSuccessfulTasks`; null when that is off. */
-  readonly deduplicate: (() => Promise<ResultBackend>) | null;
+  readonly deduplicate: OpenBackend | null;
   /** A task has begun whose message is about to be acknowledged; null where nobody counts. */
   readonly onOccupied: (() => void) | null;
   /** A task has ended. */
@@ -184,9 +184,9 @@ export class Dispatch {
   }
 
   /** Whether the result of an earlier delivery is there (inventory G74). A store that is away says nothing. */
-  async #hasSucceeded(request: Request, open: () => Promise<ResultBackend>): Promise<boolean> {
+  async #hasSucceeded(request: Request, open: OpenBackend): Promise<boolean> {
     try {
-      return (await (await open()).load(request.id))?.status === "SUCCESS";
+      return (await (await open(request.policy.backend)).load(request.id))?.status === "SUCCESS";
     } catch {
       return false;
     }
@@ -314,7 +314,7 @@ export class Dispatch {
     const handOver = "handOver" in outcome ? outcome.handOver : undefined;
     const isWorth =
       handOver !== undefined || (request.policy.acksLate && settlement === "ack" && outcome.record !== null);
-    if (handOvers && isWorth) {
+    if (handOvers && isWorth && outcome.record?.store === undefined) {
       const ends = settlement === "ack" ? request.delivery : null;
       if (!(await handOvers.make(ends, outcome.record, handOver))) return "elsewhere";
       return ends === null ? "kept" : "settled";

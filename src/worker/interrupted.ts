@@ -26,6 +26,8 @@ export interface InterruptedParts {
   readonly accept: ReadonlySet<string>;
   readonly resultSerializer: string;
   readonly results: ResultKeeper;
+  /** URL of the store of this task's own; null where it has none. */
+  readonly storeOf: (task: string) => string | null;
   readonly followUp: FollowUp;
   readonly signals: Signals;
   readonly hostname: string;
@@ -133,7 +135,7 @@ export class Interrupted {
       children: null,
       date_done: formatIso(new Date()),
     });
-    await this.#keep(meta, {});
+    await this.#keep(meta, { properties: {}, headers: {} });
   }
 
   async notRegistered(message: TaskMessage): Promise<void> {
@@ -153,7 +155,7 @@ export class Interrupted {
       children: [],
       date_done: formatIso(new Date()),
     });
-    await this.#keep(meta, message.properties);
+    await this.#keep(meta, message);
   }
 
   async #revoked(message: TaskMessage, policy: TaskOptions, error: WireError): Promise<void> {
@@ -162,7 +164,7 @@ export class Interrupted {
   }
 
   async #store(message: TaskMessage, state: string, error: WireError): Promise<void> {
-    const { headers, properties } = message;
+    const { headers } = message;
     const meta = createTaskMeta({
       task_id: headers.id,
       status: state,
@@ -173,14 +175,15 @@ export class Interrupted {
       ...(headers.group === null ? {} : { group_id: headers.group }),
       ...(headers.parent_id === null ? {} : { parent_id: headers.parent_id }),
     });
-    await this.#keep(meta, properties);
+    await this.#keep(meta, message);
   }
 
-  async #keep(meta: TaskMeta, properties: Message["properties"]): Promise<void> {
+  async #keep(meta: TaskMeta, { headers, properties }: Pick<Message, "headers" | "properties">): Promise<void> {
     const record = await encodeRecord(meta, {
       serializer: this.#parts.resultSerializer,
       replyTo: typeof properties.reply_to === "string" ? properties.reply_to : null,
       correlationId: typeof properties.correlation_id === "string" ? properties.correlation_id : null,
+      store: typeof headers.task === "string" ? this.#parts.storeOf(headers.task) : null,
     });
     await this.#parts.results.keep(record);
   }

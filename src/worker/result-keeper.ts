@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ResultBackend } from "../backend/backend.ts";
+import type { OpenBackend, ResultBackend } from "../backend/backend.ts";
 import type { ResultRecord } from "../backend/record.ts";
 import { BackendConnectionError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -10,13 +10,13 @@ import { backoff } from "../util/backoff.ts";
  * again until it is kept, or until a cold shutdown lets go of them.
  */
 export class ResultKeeper {
-  readonly #open: () => Promise<ResultBackend>;
+  readonly #open: OpenBackend;
   readonly #logger: Logger;
   readonly #letGo = new AbortController();
-  /** The store, once it is open. */
+  /** The app's store, once it is open. */
   #backend: ResultBackend | undefined;
 
-  constructor(open: () => Promise<ResultBackend>, logger: Logger) {
+  constructor(open: OpenBackend, logger: Logger) {
     this.#open = open;
     this.#logger = logger;
   }
@@ -32,6 +32,7 @@ export class ResultKeeper {
   }
 
   #store(record: ResultRecord): Promise<void> {
+    if (record.store !== undefined) return this.#open(record.store).then((backend) => backend.store(record));
     return this.#backend?.store(record) ?? this.#openBackend().then((backend) => backend.store(record));
   }
 

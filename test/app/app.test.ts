@@ -1,6 +1,15 @@
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
-import { ImproperlyConfigured, InvalidTaskError, RemoteError, TimeoutError, Tq, Worker } from "../../src/index.ts";
+import {
+  group,
+  ImproperlyConfigured,
+  InvalidTaskError,
+  RemoteError,
+  TimeoutError,
+  Tq,
+  Worker,
+} from "../../src/index.ts";
 import { eagerApp } from "../../src/testing.ts";
 import { until } from "../helpers/until.ts";
 
@@ -356,5 +365,51 @@ describe("signals", () => {
     await result.get({ timeout: 5 });
     await until(() => told.length === 5);
     expect(told).toEqual(["before publish", "after publish", "prerun acme", "success 3", "postrun SUCCESS"]);
+  });
+});
+
+describe("a single look-up", () => {
+  test("of a result, or of a group, ends with its signal when the store does not answer", async () => {
+    const app = stage();
+    const add = app.task("app.add", (x: number, y: number) => x + y);
+    const result = await add.delay(1, 2);
+    const many = app.resultSet([result, await add.delay(3, 4)]);
+    const kept = await group(add.s(1, 2), add.s(3, 4)).applyAsync();
+    const store = await app.backend();
+    const never = (): Promise<never> => new Promise(() => undefined);
+    Object.assign(store, { load: never, forget: never, saveGroup: never, loadGroup: never, forgetGroup: never });
+    const stop = new AbortController();
+    const { signal } = stop;
+    setMaxListeners(100, signal);
+    const names = [
+      ...([
+        "state",
+        "result",
+        "info",
+        "traceback",
+        "ready",
+        "successful",
+        "failed",
+        "exists",
+        "dateDone",
+        "name",
+      ] as const),
+      ...(["args", "kwargs", "worker", "retries", "queue", "children", "meta", "maybeThrow", "isAborted"] as const),
+      ...(["forget", "graph"] as const),
+    ];
+    const asked: Promise<unknown>[] = [
+      ...names.map((name) => result[name]({ signal })),
+      ...(["ready", "waiting", "successful", "failed", "completedCount", "maybeThrow", "forget"] as const).map((name) =>
+        many[name]({ signal }),
+      ),
+      kept.save({ signal }),
+      kept.delete({ signal }),
+      app.restoreGroup("any", { signal }),
+    ];
+    const ends = Promise.allSettled(asked);
+    const reason = new Error("no more time");
+    stop.abort(reason);
+    for (const end of await ends) expect(end).toMatchObject({ status: "rejected", reason });
+    await expect(result.state({ signal })).rejects.toBe(reason);
   });
 });

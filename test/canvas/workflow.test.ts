@@ -109,13 +109,13 @@ class World {
     if (this.#fails(name)) {
       this.#settle(id, "FAILURE", null);
       for (const follower of failedChainIds({ chain: options.chain as SignatureDict[] })) this.#fail(follower, request);
-      if (chord) this.#part({ taskId: id, chord, ...place }, null, request);
+      if (chord) this.#part({ taskId: id, task, chord, ...place }, null, request);
       return;
     }
     const embed = { callbacks: options.link, chain: options.chain, chord };
     for (const plan of planSuccess(request, embed, value, { newId: this.newId }).plans) this.send(plan);
     this.#settle(id, "SUCCESS", value);
-    if (chord) this.#part({ taskId: id, chord, ...place }, value, request);
+    if (chord) this.#part({ taskId: id, task, chord, ...place }, value, request);
   }
 
   #settle(id: string, state: "SUCCESS" | "FAILURE", value: string | null): void {

@@ -19,6 +19,7 @@ describe("the options of a task", () => {
       priority: null,
       serializer: "json",
       compression: null,
+      backend: null,
       ignoreResult: false,
       storeErrorsEvenIfIgnored: false,
       storeEagerResult: false,
