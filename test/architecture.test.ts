@@ -45,6 +45,7 @@ const privatePackages: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["worker/metrics.ts"],
   "terminal-kit": ["cli/monitor/"],
   "string-width": ["cli/monitor/"],
+  ws: ["system/inspector-client.ts"],
 };
 
 /** Inside one folder, transports are named by one file only. */

@@ -38,7 +38,7 @@ export interface Pool {
    * never settles, and whoever gave them may give them again. Left out by pools that begin what they are given.
    */
   recall?(): readonly Job[];
-  /** Asks every child or thread what it is doing; one that does not answer within a second has no report. Left out by pools without them. */
+  /** Asks every child or thread what it is doing; one that does not answer within a second has no report, but where possible, within another three, its stack. Left out by pools without them. */
   report?(): Promise<readonly MemberReport[]>;
   /** Waits for running jobs; when `signal` aborts, kills what still runs. */
   stop(signal: AbortSignal): Promise<void>;
@@ -50,6 +50,8 @@ export interface MemberReport {
   readonly role: "works" | "starting" | "spare" | "leaving";
   /** Null when it did not answer: its event loop is blocked. */
   readonly report: ProcessReport | null;
+  /** The JavaScript that blocks it, the innermost call first; null when it is not blocked, or nobody can tell. */
+  readonly stack: readonly string[] | null;
 }
 
 export interface PoolResult {

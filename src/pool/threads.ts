@@ -3,6 +3,7 @@ import type { Job } from "../execution/job.ts";
 import type { Completed } from "../execution/outcome.ts";
 import { program } from "../system/installation.ts";
 import type { ProcessReport } from "../system/process-report.ts";
+import { threadStack } from "../system/thread-stack.ts";
 import type { AbandonReason, Member, MemberEvents } from "./crew/member.ts";
 
 /** What a thread is told at birth. */
@@ -56,6 +57,7 @@ export class Thread implements Member {
   readonly #events: MemberEvents;
   /** Given, and not known to have begun. What a thread says and what it returns do not keep to one order. */
   readonly #unaccepted = new Set<number>();
+  readonly #threadId: number;
   #left = false;
 
   constructor(birth: ThreadBirth, events: MemberEvents) {
@@ -72,6 +74,7 @@ export class Thread implements Member {
       workerData: birth,
     });
     const [worker] = this.#piscina.threads;
+    this.#threadId = worker?.threadId ?? -1;
     // One that has ended is not started anew here, but by the pool.
     this.#piscina.options.minThreads = 0;
     this.#piscina.on("message", (message: FromThread) => this.#onMessage(message));
@@ -108,6 +111,10 @@ export class Thread implements Member {
       (report) => report as ProcessReport,
       () => new Promise(() => undefined), // it has ended
     );
+  }
+
+  stack(signal: AbortSignal): Promise<readonly string[] | null> {
+    return threadStack(this.#threadId, signal);
   }
 
   dismiss(): void {

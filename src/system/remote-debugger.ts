@@ -19,3 +19,19 @@ export function letDebuggerIn(env: NodeJS.ProcessEnv): string | undefined {
   for (let port = first; port < first + 100 && url() === undefined; port += 1) open(port, host);
   return url();
 }
+
+/**
+ * Node's flags for a child: how SIGUSR1 opens its inspector. Without a permission to debug it takes any port of this
+ * machine alone, and says its address nowhere but on the standard error its parent reads. Where that is not read, or
+ * the user has an inspector of his own, there are none, and the signal opens nothing.
+ */
+export function inspectorFlags(env: NodeJS.ProcessEnv, index: number, readsErrors: boolean): readonly string[] {
+  if (debuggable(env)) return [`${portFlag}127.0.0.1:${debuggerPort(env, index)}`];
+  if (!readsErrors || env.NODE_OPTIONS?.includes("--inspect")) return [];
+  return [`${portFlag}127.0.0.1:0`, "--inspect-publish-uid=stderr"];
+}
+
+/** Whether this process was started with such flags. */
+export const hasInspectorFlags = (): boolean => process.execArgv.some((flag) => flag.startsWith(portFlag));
+
+const portFlag = "--inspect-port=";

@@ -24,7 +24,7 @@ export interface StatusFacts {
 
 /**
  * What the worker and each of its children are doing, for people (inventory G10). One that does
- * not answer while it runs a task is held by that task's code.
+ * not answer while it runs a task is held by that task's code: by the calls shown below it.
  */
 export function statusReport(facts: StatusFacts, now: Date): string {
   const { hostname, pid, phase, upMs, counts, main, members, running } = facts;
@@ -36,19 +36,15 @@ export function statusReport(facts: StatusFacts, now: Date): string {
   for (const member of members) {
     const { name, pid } = member.runner;
     lines.push(`${name} (pid ${pid}): ${describeMember(member, running)}`, ...tasksOf(name, running, now));
+    if (member.stack) lines.push(...member.stack.map((frame) => `        ${frame}`));
   }
   return lines.join("\n");
 }
 
-function describeMember({ role, report, runner }: MemberReport, running: readonly RunningTask[]): string {
-  const what = report ? describeProcess(report) : silence(runner, running);
+function describeMember({ role, report, runner, stack }: MemberReport, running: readonly RunningTask[]): string {
+  const isHeld = stack !== null || running.some(({ runner: { name } }) => name === runner.name);
+  const what = report ? describeProcess(report) : `does not answer${isHeld ? ": blocked in synchronous code" : ""}`;
   return role === "works" ? what : `${role}; ${what}`;
-}
-
-function silence({ name }: Runner, running: readonly RunningTask[]): string {
-  return running.some(({ runner }) => runner.name === name)
-    ? "does not answer: blocked in synchronous code"
-    : "does not answer";
 }
 
 function tasksOf(name: string, running: readonly RunningTask[], now: Date): string[] {

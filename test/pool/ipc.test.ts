@@ -72,7 +72,7 @@ describe("frames between parent and child", () => {
     { kind: "exit" },
   ];
   const fromChild: readonly FromChild[] = [
-    { kind: "ready" },
+    { kind: "ready", listensToUsr1: true },
     { kind: "report", report: { rss: 1, heap: 2, waitsFor: { Timeout: 1 } } },
     { kind: "accepted", seq: 7 },
     {

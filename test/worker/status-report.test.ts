@@ -5,7 +5,7 @@ const answer = { rss: 60 * 1024 ** 2, heap: 9 * 1024 ** 2, waitsFor: { Timeout: 
 const now = new Date("2026-01-01T00:00:10Z");
 const child = (pid: number) => ({ pid, name: `ForkPoolWorker-${pid}` });
 
-test("a report tells of everybody, what each runs and for how long, and who is blocked", () => {
+test("a report tells of everybody, what each runs and for how long, and who is blocked where", () => {
   const text = statusReport(
     {
       hostname: "w@h",
@@ -15,10 +15,11 @@ test("a report tells of everybody, what each runs and for how long, and who is b
       counts: { reserved: 3, scheduled: 0, processed: 12 },
       main: answer,
       members: [
-        { runner: child(2), role: "works", report: answer },
-        { runner: child(3), role: "works", report: null },
-        { runner: child(4), role: "starting", report: null },
-        { runner: child(5), role: "spare", report: answer },
+        { runner: child(2), role: "works", report: answer, stack: null },
+        { runner: child(3), role: "works", report: null, stack: ["at spin (/t.ts:3:9)", "at run (/t.ts:9:1)"] },
+        { runner: child(4), role: "starting", report: null, stack: null },
+        { runner: child(5), role: "spare", report: answer, stack: null },
+        { runner: child(6), role: "starting", report: null, stack: ["at /app.ts:1:1"] },
       ],
       running: [
         { name: "t.wait", id: "a", runner: child(2), since: new Date("2026-01-01T00:00:08.5Z") },
@@ -34,7 +35,11 @@ test("a report tells of everybody, what each runs and for how long, and who is b
     "    t.wait[a] for 1.5 s",
     "ForkPoolWorker-3 (pid 3): does not answer: blocked in synchronous code",
     "    t.spin[b] for 10.0 s",
+    "        at spin (/t.ts:3:9)",
+    "        at run (/t.ts:9:1)",
     "ForkPoolWorker-4 (pid 4): starting; does not answer",
     "ForkPoolWorker-5 (pid 5): spare; 60 MiB resident, 9 MiB heap, waits for 2 Timeout, 1 PipeWrap",
+    "ForkPoolWorker-6 (pid 6): starting; does not answer: blocked in synchronous code",
+    "        at /app.ts:1:1",
   ]);
 });

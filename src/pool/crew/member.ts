@@ -32,6 +32,8 @@ export interface Member {
   abandon(seq: number, reason: AbandonReason): void;
   /** Asks it what it is doing. Does not settle while its event loop is blocked, or when it has ended. */
   report(): Promise<ProcessReport>;
+  /** The JavaScript that holds it (`runningStack`), also while its event loop is blocked; null when that cannot be told before `signal` aborts. */
+  stack(signal: AbortSignal): Promise<readonly string[] | null>;
   /** It finishes what it has and leaves. */
   dismiss(): void;
   kill(signal: NodeJS.Signals): void;

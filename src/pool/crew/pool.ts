@@ -2,6 +2,7 @@ import { PoolStartError } from "../../errors.ts";
 import type { Job } from "../../execution/job.ts";
 import type { Completed, Outcome } from "../../execution/outcome.ts";
 import type { Logger, LogLevel } from "../../log.ts";
+import type { ProcessReport } from "../../system/process-report.ts";
 import type { MemberReport, Pool, PoolResult, Runner } from "../pool.ts";
 import { HardLimit } from "./hard-limit.ts";
 import type { MemberMaker } from "./member.ts";
@@ -40,6 +41,8 @@ const mostDeathsBeforeStart = 3;
 const exitPatienceMs = 5_000;
 /** How long a member may take to say what it is doing. */
 const reportPatienceMs = 1_000;
+/** How long it may take to find out what holds one that does not say it. */
+const stackPatienceMs = 3_000;
 /** A member that has made no progress for this long while jobs wait behind a task is stuck with that task. */
 const stuckMs = 20;
 /** Seconds: a task that takes longer is worth a round trip of its own. */
@@ -222,15 +225,17 @@ export class CrewPool implements Pool {
     });
   }
 
-  #reportOf(slot: Slot): Promise<MemberReport> {
-    const { runner, role } = slot;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve({ runner, role, report: null }), reportPatienceMs);
-      void slot.member.report().then((report) => {
+  async #reportOf(slot: Slot): Promise<MemberReport> {
+    const { runner, role, member } = slot;
+    const report = await new Promise<ProcessReport | null>((resolve) => {
+      const timer = setTimeout(() => resolve(null), reportPatienceMs);
+      void member.report().then((report) => {
         clearTimeout(timer);
-        resolve({ runner, role, report });
+        resolve(report);
       });
     });
+    const stack = report ? null : await member.stack(AbortSignal.timeout(stackPatienceMs));
+    return { runner, role, report, stack };
   }
 
   // ── handing out ────────────────────────────────────────────────────────────

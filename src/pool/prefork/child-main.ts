@@ -4,7 +4,7 @@ import { loadApp } from "../../app/load.ts";
 import type { Job } from "../../execution/job.ts";
 import { reportProcess } from "../../system/process-report.ts";
 import { setProcessTitle } from "../../system/process-title.ts";
-import { debuggable } from "../../system/remote-debugger.ts";
+import { hasInspectorFlags } from "../../system/remote-debugger.ts";
 import { captureOutput, logsOfTasks } from "../../task/captured-output.ts";
 import { JobRunner } from "../job-runner.ts";
 import { relayedLogger } from "../relayed-logger.ts";
@@ -45,9 +45,9 @@ class ChildMain {
     this.#channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
     process.on("SIGINT", () => undefined);
-    // They mean something to the parent. Here one would end the process, and the other let in a debugger.
+    // They mean something to the parent. Here one would end the process; the other is Node's own, by which the parent sees its stack.
     process.on("SIGUSR2", () => undefined);
-    if (!debuggable(process.env)) process.on("SIGUSR1", () => undefined);
+    if (!hasInspectorFlags()) process.on("SIGUSR1", () => undefined);
     setProcessTitle(`[tq: ${this.#birth.hostname}:${this.#birth.name}]`);
     try {
       await this.#load();
@@ -57,7 +57,7 @@ class ChildMain {
       this.#channel.end(() => process.exit(1));
       return;
     }
-    this.#send({ kind: "ready" });
+    this.#send({ kind: "ready", listensToUsr1: process.listenerCount("SIGUSR1") > 0 });
     this.#flush();
     this.#next();
   }

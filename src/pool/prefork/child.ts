@@ -5,9 +5,10 @@ import type { Guard } from "../../system/guard.ts";
 import { program } from "../../system/installation.ts";
 import type { ProcessReport } from "../../system/process-report.ts";
 import { titleRoom } from "../../system/process-title.ts";
-import { debuggable, debuggerPort } from "../../system/remote-debugger.ts";
+import { debuggable, inspectorFlags } from "../../system/remote-debugger.ts";
 import { residentMemory } from "../../system/resident-memory.ts";
 import type { AbandonReason, Member, MemberEvents } from "../crew/member.ts";
+import { ChildStack } from "./child-stack.ts";
 import type { Claims } from "./claims.ts";
 import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
 
@@ -28,6 +29,9 @@ export class Child implements Member {
   readonly #process: ChildProcess;
   readonly #channel: Duplex;
   readonly #claims: Claims | undefined;
+  readonly #stack: ChildStack | undefined;
+  /** Whether the signal for its inspector would go to somebody in it. */
+  #listensToUsr1 = false;
   /** Texts, and the large bodies between them. */
   #outgoing: (string | Buffer)[] = [];
   #offered: number[] = [];
@@ -35,13 +39,15 @@ export class Child implements Member {
 
   constructor(birth: ChildBirth, events: MemberEvents, { guard, claims }: ChildParts) {
     const piped = birth.redirect !== null;
-    const flags = debuggable(process.env) ? [`--inspect-port=127.0.0.1:${debuggerPort(process.env, birth.index)}`] : [];
+    const inspector = inspectorFlags(process.env, birth.index, piped);
     this.#claims = claims;
-    this.#process = spawn(process.execPath, [...flags, childMain, titleRoom], {
+    this.#process = spawn(process.execPath, [...inspector, childMain, titleRoom], {
       cwd: birth.cwd,
       env: { ...process.env, [birthVariable]: JSON.stringify(birth) },
       stdio: ["ignore", piped ? "pipe" : "inherit", piped ? "pipe" : "inherit", "pipe", ...(claims ? [claims.fd] : [])],
     });
+    if (piped && inspector.length > 0)
+      this.#stack = new ChildStack(this.#process, { allowsDebuggers: debuggable(process.env) });
     this.#channel = this.#process.stdio[3] as Duplex;
     if (this.#process.pid !== undefined) guard.watch(this.#process.pid);
     this.#listen(events, guard);
@@ -71,6 +77,10 @@ export class Child implements Member {
       this.#askers.push(resolve);
       this.#write(encodeToChild({ kind: "report" }));
     });
+  }
+
+  async stack(signal: AbortSignal): Promise<readonly string[] | null> {
+    return this.#stack === undefined || this.#listensToUsr1 ? null : await this.#stack.take(signal);
   }
 
   dismiss(): void {
@@ -111,9 +121,13 @@ export class Child implements Member {
     this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
     // A dying child's pipes may break while being written to; its exit tells the story.
     this.#channel.on("error", () => undefined);
-    for (const stream of [this.#process.stdout, this.#process.stderr]) {
+    const { stdout, stderr } = this.#process;
+    for (const stream of [stdout, stderr]) {
       if (!stream) continue;
-      const lines = new LineSplitter((line) => events.onPrint(line.toString("utf8")));
+      const lines = new LineSplitter((bytes) => {
+        const line = bytes.toString("utf8");
+        if (stream !== stderr || !this.#stack?.concerns(line)) events.onPrint(line);
+      });
       stream.on("data", (chunk: Buffer) => lines.push(chunk));
       stream.on("end", () => {
         const rest = lines.remainder;
@@ -157,6 +171,7 @@ export class Child implements Member {
       case "report":
         return this.#askers.shift()?.(frame.report);
       case "ready":
+        this.#listensToUsr1 = frame.listensToUsr1;
         return events.onReady();
       case "failed":
         return events.onFailed(frame.message);

@@ -21,7 +21,8 @@ export type ToChild =
 
 /** Child to parent: two in the life of a task, `accepted` and `done`. */
 export type FromChild =
-  | { readonly kind: "ready" }
+  /** With whether anybody in it listens to SIGUSR1. */
+  | { readonly kind: "ready"; readonly listensToUsr1: boolean }
   /** It could not start; its exit follows. */
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "accepted"; readonly seq: number }
@@ -125,7 +126,7 @@ export function encodeFromChild(frame: FromChild): string {
     case "report":
       return `${letters.report}${print(frame.report)}\n`;
     case "ready":
-      return `${letters.ready}\n`;
+      return `${letters.ready}${print(frame.listensToUsr1)}\n`;
     case "failed":
       return `${letters.failed}${print([frame.message])}\n`;
     case "log":
@@ -201,7 +202,7 @@ export class FromChildReader {
         case letters.report:
           return onFrame({ kind: "report", report: JSON.parse(rest) as ProcessReport });
         case letters.ready:
-          return onFrame({ kind: "ready" });
+          return onFrame({ kind: "ready", listensToUsr1: JSON.parse(rest) as boolean });
         case letters.failed:
           return onFrame({ kind: "failed", message: (parseWireJson(rest) as [string])[0] });
       }
