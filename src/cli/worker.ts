@@ -1,6 +1,7 @@
 import { MessageChannel } from "node:worker_threads";
 import { type Command, InvalidArgumentError } from "commander";
 import { logLevelNames } from "../log.ts";
+import { collectLess } from "../system/heap-growth.ts";
 import { onSignal } from "../system/posix-signals.ts";
 import { endWithStandIn, restartProcess } from "../system/restart.ts";
 import { keepYoungGeneration } from "../system/young-generation.ts";
@@ -226,6 +227,9 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
           overrides,
           supervision,
         });
+        // Tasks run in processes of their own.
+        const { pool = app.conf.settings.workerPool } = values;
+        if (pool === "prefork" || pool === "processes") collectLess();
         // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
         const alive = new MessageChannel();
         alive.port1.ref();

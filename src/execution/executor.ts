@@ -17,6 +17,7 @@ import type { CallSender } from "../task/sender.ts";
 import type { Signals } from "../task/signals.ts";
 import type { Task } from "../task/task.ts";
 import { tracing } from "../task/tracing.ts";
+import { BufferPool } from "../util/buffer-pool.ts";
 import { longestTimerMs } from "../util/longest-timer.ts";
 import { pythonRepr } from "../util/repr.ts";
 import { blankRequest } from "./blank-request.ts";
@@ -64,6 +65,7 @@ export class Executor {
   readonly #parts: ExecutorParts;
   readonly #recorder: Recorder;
   readonly #followUp: FollowUp;
+  readonly #pool = new BufferPool();
 
   constructor(parts: ExecutorParts) {
     this.#parts = parts;
@@ -79,7 +81,10 @@ export class Executor {
     try {
       const task = this.#parts.registry.get(job.message.headers.task);
       if (!task) throw new NotRegistered(job.message.headers.task);
-      const decoded = decodeBody(job.message, this.#parts.accept, { maxBytes: this.#parts.settings.workerMaxBodySize });
+      const decoded = decodeBody(job.message, this.#parts.accept, {
+        maxBytes: this.#parts.settings.workerMaxBodySize,
+        pool: this.#pool,
+      });
       const ready =
         decoded instanceof Promise
           ? decoded.then((value) => this.#bind(job, task, value))

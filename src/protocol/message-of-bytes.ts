@@ -11,7 +11,7 @@ export class MessageOfBytes implements Message {
   readonly contentType: string;
   readonly contentEncoding: string;
   declare readonly body: string;
-  readonly #bytes: Buffer;
+  #bytes: Buffer | undefined;
 
   constructor(parts: Omit<Message, "body">, bytes: Buffer) {
     this.headers = parts.headers;
@@ -20,12 +20,25 @@ export class MessageOfBytes implements Message {
     this.contentEncoding = parts.contentEncoding;
     this.#bytes = bytes;
     // Its own and not its class's, so that a copy has it too.
-    Object.defineProperty(this, "body", { enumerable: true, get: () => bytes.toString("latin1") });
+    Object.defineProperty(this, "body", { enumerable: true, get: () => this.#text() });
   }
 
   /** The base64 text of a message's body as bytes, where it is kept so. */
-  static bytesOf(message: Message): Buffer | undefined {
+  static bytesOf(message: object): Buffer | undefined {
     return #bytes in message ? message.#bytes : undefined;
+  }
+
+  /** Takes them out, for good: they have been read, and what they stand in is wanted for others. */
+  static takeBytes(message: object): Buffer | undefined {
+    if (!(#bytes in message)) return undefined;
+    const bytes = message.#bytes;
+    message.#bytes = undefined;
+    return bytes;
+  }
+
+  #text(): string {
+    if (this.#bytes === undefined) throw new Error("the body of this message is gone: it was read before");
+    return this.#bytes.toString("latin1");
   }
 }
 

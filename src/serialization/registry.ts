@@ -1,5 +1,8 @@
 import { ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured, MessageTooLarge } from "../errors.ts";
 import type { Message } from "../protocol/message.ts";
+import { MessageOfBytes } from "../protocol/message-of-bytes.ts";
+import { bytesOfBase64, decodeBase64 } from "../util/base64.ts";
+import { BufferPool } from "../util/buffer-pool.ts";
 import { type Codec, codecNamed, compressionType, DEFAULT_MAX_BYTES } from "./compression.ts";
 import { decodeJson, encodeJson, jsonSerializer } from "./json.ts";
 import { rawSerializer } from "./raw.ts";
@@ -185,6 +188,8 @@ function packBody(value: unknown, serializer: Serializer, codec: Codec | null): 
 export interface DecodeOptions {
   /** Most bytes of a body, as it came and unfolded. Default 512 MiB. */
   readonly maxBytes?: number;
+  /** Where bytes that are needed for a moment come from. Default: they are allocated. */
+  readonly pool?: BufferPool;
 }
 
 /**
@@ -193,16 +198,32 @@ export interface DecodeOptions {
  * for json without compression and whenever all code needed is loaded, else a promise.
  */
 export function decodeBody(message: EncodedMessage, accept: ReadonlySet<string>, options: DecodeOptions = {}): unknown {
-  const { contentType, headers, body } = message;
+  const { contentType, headers } = message;
+  const body = MessageOfBytes.bytesOf(message) ?? message.body;
   if (!accept.has(contentType) && !trusted.has(contentType)) throw disallowed(contentType, accept);
   const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
   const size = Math.floor((body.length * 3) / 4);
   if (size > maxBytes + 2)
     throw new MessageTooLarge(`the body has ${size} bytes; ${maxBytes} is the limit`, size, maxBytes);
-  const bytes = Buffer.from(body, "base64");
   const compression = Object.hasOwn(headers, "compression") ? headers.compression : null;
+  if (typeof body !== "string" && contentType === "application/json" && !compression)
+    return decodeLent(message, body, options.pool);
+  const bytes =
+    typeof body === "string"
+      ? Buffer.from(body, "base64")
+      : decodeBase64(body, Buffer.allocUnsafe(bytesOfBase64(body)));
   if (compression !== null && compression !== undefined) return unpackBody(message, bytes, compression, maxBytes);
   return decodeBytes(message, bytes);
+}
+
+/** Of JSON nothing refers to the bytes it was read from. */
+function decodeLent(message: EncodedMessage, body: Buffer, pool = new BufferPool()): unknown {
+  const room = pool.take(bytesOfBase64(body));
+  try {
+    return decodeBytes(message, decodeBase64(body, room));
+  } finally {
+    pool.giveBack(room);
+  }
 }
 
 function unpackBody(message: EncodedMessage, bytes: Uint8Array, compression: unknown, maxBytes: number): unknown {

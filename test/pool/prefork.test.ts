@@ -40,6 +40,22 @@ const successes = (results: readonly PoolResult[]): number =>
 const accept = (): void => undefined;
 const pidsOf = (pool: Pool): readonly number[] => pool.stats().processes as number[];
 
+describe.each([
+  ["one at a time", { concurrency: 2 }],
+  ["in batches", { concurrency: 2, optimization: "fast" }],
+  ["several at once", { concurrency: 1, async: 5 }],
+] as const)("large messages, %s", (_name, options) => {
+  test("come in whole, each with its own body, and none is changed by the next", async () => {
+    const { pool } = await started(options);
+    const bodies = Array.from({ length: 40 }, (_, n) => `${n}ü`.repeat(1_000 + ((n * 7919) % 40_000)));
+    const results = await Promise.all(bodies.map((body) => pool.run(jobOf("ok", [body]), accept)));
+    const returned = results.map(({ outcome }) =>
+      "record" in outcome ? (JSON.parse(outcome.record?.body ?? "{}") as { result: string }).result : outcome,
+    );
+    expect(returned.map((value, n) => value === bodies[n])).toEqual(bodies.map(() => true));
+  });
+});
+
 describe("batches (-O fast)", () => {
   test("what waits behind a task that never yields is run by others, each once and none lost", async () => {
     const { pool } = await started({ concurrency: 2, optimization: "fast" });

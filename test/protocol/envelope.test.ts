@@ -165,6 +165,14 @@ describe("the bytes of an envelope", () => {
     expect({ ...changed }).toEqual(message({ headers: { task: "other" }, body }));
   });
 
+  test("are given out once, and not taken for an empty body after that", () => {
+    const { message: read } = decodeEnvelopeBytes(Buffer.from(large));
+    expect(MessageOfBytes.takeBytes(read)?.toString()).toBe(body);
+    expect(MessageOfBytes.takeBytes(read)).toBeUndefined();
+    expect(() => read.body).toThrow("was read before");
+    expect(MessageOfBytes.takeBytes(message())).toBeUndefined();
+  });
+
   test.each([
     ["small", encodeEnvelope(message(), address, "tag")],
     ["whose body stands elsewhere", large.replace(/"body": "(.*?)", (.*)}$/, '$2, "body": "$1"}').replace("{,", "{")],

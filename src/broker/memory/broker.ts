@@ -1,5 +1,6 @@
 import { BrokerConnectionError, OperationalError } from "../../errors.ts";
 import type { Message } from "../../protocol/message.ts";
+import { bytesOfBase64 } from "../../util/base64.ts";
 import {
   type Address,
   type Broker,
@@ -13,7 +14,6 @@ import {
   type SubscribeOptions,
   type Subscription,
 } from "../broker.ts";
-import { bytesOfBase64 } from "../damage.ts";
 import { redriven } from "../marks.ts";
 import type { Notes } from "../notes.ts";
 import type { BrokerOptions } from "../options.ts";

@@ -1,6 +1,7 @@
 import type { Message } from "../../protocol/message.ts";
+import { bytesOfBase64 } from "../../util/base64.ts";
 import type { Address, Delivery, Queue, Rejection, SubscribeOptions, Subscription } from "../broker.ts";
-import { bytesOfBase64, damageOfSize } from "../damage.ts";
+import { damageOfSize } from "../damage.ts";
 import { mostDeadLetters } from "../options.ts";
 import type { Entry } from "./entry.ts";
 import type { MemoryStore } from "./store.ts";

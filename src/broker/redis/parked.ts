@@ -1,7 +1,7 @@
 import { readEnvelope } from "../../protocol/envelope.ts";
 import { parseWireJson } from "../../protocol/wire-json.ts";
+import { bytesOfBase64 } from "../../util/base64.ts";
 import { mostParkedBody, mostParkedLooked, type ParkedMessage, type ParkedOptions } from "../broker.ts";
-import { bytesOfBase64 } from "../damage.ts";
 import type { RedisConnection } from "./connection.ts";
 import { queueLists, type RedisKeys } from "./keys.ts";
 import { readParkedScript } from "./scripts.ts";

@@ -1,4 +1,4 @@
-import { Socket } from "node:net";
+import { type ConnectOpts, Socket, type SocketConstructorOpts } from "node:net";
 import type { Tq } from "../../app/app.ts";
 import { loadApp } from "../../app/load.ts";
 import type { Job } from "../../execution/job.ts";
@@ -14,13 +14,23 @@ import { birthVariable, type ChildBirth, encodeFromChild, type FromChild, type T
 /** Where the parent put the pipe of tokens, if there is one. */
 const claimsFd = 4;
 
+/** Bytes read in one step: as much as the system keeps for a socket. */
+const readAtOnce = 262_144;
+
 /**
  * What runs in a child: load the app, then take jobs from the socket pair, as many at once as it
  * has slots. The child exits when the other end is gone: it never outlives its parent.
  */
 class ChildMain {
   readonly #birth: ChildBirth;
-  readonly #channel = new Socket({ fd: 3, readable: true, writable: true });
+  readonly #frames = new ToChildReader((frame) => this.#onFrame(frame));
+  readonly #channel = new Socket({
+    fd: 3,
+    readable: true,
+    writable: true,
+    // One buffer for all that comes: each time another one would be memory for the collector to look after.
+    onread: { buffer: Buffer.allocUnsafeSlow(readAtOnce), callback: (length, buffer) => this.#onRead(length, buffer) },
+  } as SocketConstructorOpts & ConnectOpts);
   #waiting: { readonly seq: number; readonly job: Job }[] = [];
   /** Taken as its own before it was read from the socket. */
   #claimed: number | undefined;
@@ -35,12 +45,6 @@ class ChildMain {
   }
 
   async start(): Promise<void> {
-    const frames = new ToChildReader((frame) => this.#onFrame(frame));
-    this.#channel.on("data", (chunk: Buffer) => {
-      frames.push(chunk);
-      // All of them first: what was taken back meanwhile is passed over in one step.
-      if (this.#runner) this.#next();
-    });
     this.#channel.on("close", () => process.exit(0));
     this.#channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
@@ -82,6 +86,13 @@ class ChildMain {
     });
     await app.signals.send("workerProcessInit", { hostname });
     this.#runner = new JobRunner(executor, { stoppable: slots > 1 });
+  }
+
+  #onRead(length: number, buffer: Uint8Array): boolean {
+    this.#frames.push((buffer as Buffer).subarray(0, length));
+    // All of them first: what was taken back meanwhile is passed over in one step.
+    if (this.#runner) this.#next();
+    return true;
   }
 
   #onFrame(frame: ToChild): void {
@@ -132,6 +143,7 @@ class ChildMain {
 
   async #serve(runner: JobRunner, seq: number, job: Job): Promise<void> {
     const outcome = await runner.run(seq, job, () => {
+      this.#frames.forgetBody(job);
       this.#send({ kind: "accepted", seq });
       this.#flush(); // before the task: code that never yields would hold it back
     });

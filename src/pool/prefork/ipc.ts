@@ -6,12 +6,13 @@ import { MessageOfBytes } from "../../protocol/message-of-bytes.ts";
 import type { TaskMessage } from "../../protocol/task-message.ts";
 import { parseWireJson, writeWireJson } from "../../protocol/wire-json.ts";
 import type { ProcessReport } from "../../system/process-report.ts";
+import { BufferPool } from "../../util/buffer-pool.ts";
 import type { AbandonReason } from "../crew/member.ts";
 
 /**
  * The language between the parent and one child, over a socket pair: lines, each with its kind
- * as first letter. What is large and already text follows its line as a line of its own — the
- * body of a message, the document of a result — and is neither escaped nor parsed on the way.
+ * as first letter. What is large and already text follows its line and is neither escaped nor parsed
+ * on the way: the body of a message as so many bytes, the document of a result as a line of its own.
  */
 export type ToChild =
   | { readonly kind: "run"; readonly seq: number; readonly job: Job }
@@ -84,8 +85,11 @@ export function encodeToChild(frame: ToChild): readonly (string | Buffer)[] {
   if (frame.kind === "abandon") return [`${letters.abandon}${print([frame.seq, frame.reason])}\n`];
   const { job } = frame;
   const { headers, properties, contentType, contentEncoding } = job.message;
+  const bytes = MessageOfBytes.bytesOf(job.message);
+  const body = bytes ?? job.message.body;
   const head = print([
     frame.seq,
+    Buffer.byteLength(body),
     headers,
     properties,
     contentType,
@@ -97,16 +101,9 @@ export function encodeToChild(frame: ToChild): readonly (string | Buffer)[] {
     job.timeLimit,
     job.softTimeLimit,
   ]);
-  const bytes = MessageOfBytes.bytesOf(job.message);
-  if (bytes !== undefined) return [`${letters.run}${head}\n`, bytes, "\n"];
-  const body = oneLine(job.message.body);
-  if (body.length >= largeBody) return [`${letters.run}${head}\n`, Buffer.from(body, "latin1"), "\n"];
-  return [`${letters.run}${head}\n${body}\n`];
-}
-
-/** Base64 as some clients write it has line breaks, which would end the line here. */
-function oneLine(base64: string): string {
-  return base64.includes("\n") ? base64.replaceAll("\n", "") : base64;
+  if (bytes !== undefined) return [`${letters.run}${head}\n`, bytes];
+  if (body.length >= largeBody) return [`${letters.run}${head}\n`, Buffer.from(body)];
+  return [`${letters.run}${head}\n${body}`];
 }
 
 export function encodeFromChild(frame: FromChild): string {
@@ -134,34 +131,80 @@ export function encodeFromChild(frame: FromChild): string {
   }
 }
 
-/** Reads the frames a child gets out of a stream of bytes. */
+/** Reads the frames a child gets out of a stream of bytes, and keeps none of those it is given. */
 export class ToChildReader {
-  readonly #lines: LineSplitter;
+  readonly #onFrame: (frame: ToChild) => void;
+  readonly #pool = new BufferPool();
+  /** A line that has not ended yet. */
+  #line: Buffer[] = [];
+  #head: RunHead | undefined;
+  /** The body that follows it, as far as it has come. */
+  #body: Buffer = nothing;
+  #filled = 0;
 
   constructor(onFrame: (frame: ToChild) => void) {
-    let head: string | undefined;
-    this.#lines = new LineSplitter((line) => {
-      if (head === undefined) {
-        const letter = String.fromCharCode(line[0] as number);
-        if (letter === letters.run) head = line.toString("utf8", 1);
-        else if (letter === letters.exit) onFrame({ kind: "exit" });
-        else if (letter === letters.report) onFrame({ kind: "report" });
-        else {
-          const [seq, reason] = JSON.parse(line.toString("utf8", 1)) as [number, AbandonReason];
-          onFrame({ kind: "abandon", seq, reason });
-        }
-        return;
-      }
-      const parts = parseWireJson(head) as RunHead;
-      head = undefined;
-      onFrame({ kind: "run", seq: parts[0], job: jobOf(parts, line.toString("latin1")) });
-    });
+    this.#onFrame = onFrame;
   }
 
   push(chunk: Buffer): void {
-    this.#lines.push(chunk);
+    let at = 0;
+    while (at < chunk.length) at = this.#head === undefined ? this.#readLine(chunk, at) : this.#readBody(chunk, at);
+  }
+
+  /** The body of this job has been decoded: the next one may come to lie where it was. */
+  forgetBody({ message }: Job): void {
+    const body = MessageOfBytes.takeBytes(message);
+    if (body !== undefined) this.#pool.giveBack(body);
+  }
+
+  #readLine(chunk: Buffer, start: number): number {
+    const end = chunk.indexOf(10, start);
+    if (end < 0) {
+      this.#line.push(Buffer.from(chunk.subarray(start)));
+      return chunk.length;
+    }
+    this.#onLine(this.#line.length === 0 ? chunk.subarray(start, end) : this.#wholeLine(chunk.subarray(start, end)));
+    return end + 1;
+  }
+
+  #wholeLine(last: Buffer): Buffer {
+    const line = Buffer.concat([...this.#line, last]);
+    this.#line = [];
+    return line;
+  }
+
+  #onLine(line: Buffer): void {
+    const letter = String.fromCharCode(line[0] as number);
+    if (letter === letters.exit) return this.#onFrame({ kind: "exit" });
+    if (letter === letters.report) return this.#onFrame({ kind: "report" });
+    if (letter === letters.run) return this.#begin(parseWireJson(line.toString("utf8", 1)) as RunHead);
+    const [seq, reason] = JSON.parse(line.toString("utf8", 1)) as [number, AbandonReason];
+    this.#onFrame({ kind: "abandon", seq, reason });
+  }
+
+  #begin(head: RunHead): void {
+    this.#head = head;
+    this.#body = head[1] >= largeBody ? this.#pool.take(head[1]) : Buffer.allocUnsafe(head[1]);
+    this.#filled = 0;
+    if (head[1] === 0) this.#end(head);
+  }
+
+  #readBody(chunk: Buffer, start: number): number {
+    const copied = chunk.copy(this.#body, this.#filled, start);
+    this.#filled += copied;
+    if (this.#filled === this.#body.length) this.#end(this.#head as RunHead);
+    return start + copied;
+  }
+
+  #end(head: RunHead): void {
+    const body = this.#body;
+    this.#head = undefined;
+    this.#body = nothing;
+    this.#onFrame({ kind: "run", seq: head[0], job: jobOf(head, body) });
   }
 }
+
+const nothing = Buffer.alloc(0);
 
 /** Reads the frames a parent gets out of a stream of bytes. */
 export class FromChildReader {
@@ -216,6 +259,8 @@ export class FromChildReader {
 
 type RunHead = readonly [
   seq: number,
+  /** Of the body. */
+  bytes: number,
   headers: TaskMessage["headers"],
   properties: TaskMessage["properties"],
   contentType: string,
@@ -228,8 +273,9 @@ type RunHead = readonly [
   softTimeLimit: number | null,
 ];
 
-function jobOf(head: RunHead, body: string): Job {
+function jobOf(head: RunHead, body: Buffer): Job {
   const [
+    ,
     ,
     headers,
     properties,
@@ -242,7 +288,11 @@ function jobOf(head: RunHead, body: string): Job {
     timeLimit,
     softTimeLimit,
   ] = head;
-  const message = { headers, properties, contentType, contentEncoding, body };
+  const parts = { headers, properties, contentType, contentEncoding };
+  const message =
+    body.length >= largeBody
+      ? (new MessageOfBytes(parts, body) as unknown as TaskMessage)
+      : { ...parts, body: body.toString() };
   return { message, address, queue, redelivered, hostname, timeLimit, softTimeLimit };
 }
 
