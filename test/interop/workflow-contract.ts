@@ -28,6 +28,9 @@ const chain = (...steps: readonly Composition[]): Composition => ({ chain: steps
 const group = (...members: readonly Composition[]): Composition => ({ group: members });
 const chord = (header: readonly Composition[], body: Composition): Composition => ({ chord: header, body });
 
+/** More than the 4 KiB beyond which tq deflates the messages that carry a chord's body. */
+const large = Array.from({ length: 400 }, (_, n) => `number ${n} of many`).join(", ");
+
 /** What each composition comes to, in whatever language it was written and is run. */
 const values: Readonly<Record<string, readonly [Composition, unknown]>> = {
   "a chain": [chain(add(1, 2), add(3), mul(10)), 60],
@@ -73,6 +76,7 @@ const values: Readonly<Record<string, readonly [Composition, unknown]>> = {
   "a chord in a chord's header": [chord([chord([add(1, 1), add(2, 2)], xsum), add(3, 3)], xsum), 12],
   "a chord whose body is a chain": [chord([add(1, 1), add(2, 2)], chain(xsum, mul(10), add(1))), 61],
   "a chord whose body is a group": [chord([add(1, 1), add(2, 2)], group(xsum, echo)), [6, [2, 4]]],
+  "a chord with a large body": [chord([add(1, 1), chain(add(2, 2), add(1))], chain(xsum, still("echo", large))), large],
   "chords in a row": [
     chain(group(add(1, 1), add(2, 2)), xsum, group(add(1), add(2)), xsum, group(mul(2), mul(3)), xsum),
     75,
@@ -82,6 +86,8 @@ const values: Readonly<Record<string, readonly [Composition, unknown]>> = {
     13,
   ],
   "a step that retries in a chain": [chain(still("flaky", 2), add(10)), 12],
+  "a last step that retries": [chain(add(1, 1), still("flaky", 1)), 1],
+  "a chord's body that retries": [chord([add(1, 1), add(2, 2)], still("flaky", 2)), 2],
   "members that retry in a chord": [chord([call("flaky", 1), call("flaky", 2), add(1, 1)], xsum), 5],
   "a task replaced by a task": [call("become", 2, "task"), 20],
   "a task replaced by a chain": [call("become", 2, "chain"), 21],
@@ -110,6 +116,11 @@ const failures: Readonly<Record<string, readonly [Composition, string]>> = {
   "a chain in a chord's header": [chord([add(1, 1), chain(call("fail", "deep"), add(1))], xsum), "deep"],
   "the end of a chain in a chord's header": [chord([add(1, 1), chain(add(1, 1), still("fail", "end"))], xsum), "end"],
   "the body of a chord": [chord([add(1, 1), add(2, 2)], still("fail", "body")), "body"],
+  "a later step of a chord's body": [
+    chord([add(1, 1), add(2, 2)], chain(xsum, still("fail", "later"), add(1))),
+    "later",
+  ],
+  "a map": [{ map: "wire.fail", items: ["mapped"] }, "mapped"],
   "the step before a chord": [chain(call("fail", "before"), group(add(1), add(2)), xsum), "before"],
   "a step after a chord": [chain(group(add(1, 1), add(2, 2)), xsum, still("fail", "after"), add(1)), "after"],
   "a step whose replacement fails": [chain(add(1, 1), call("become", "failure"), add(1)), "replaced"],
@@ -197,11 +208,13 @@ export function workflowContract(pairing: WorkflowPairing): void {
       expect(await lines(later, 1)).toHaveLength(1);
     });
 
-    test("results that are ignored still flow: to the next step, and to the body of a chord", async () => {
+    test("results that are ignored still flow: to the next step, also within a chord, and to the body of a chord", async () => {
       const path = folder.file("ignored");
       expect(await outcomeOf(chain(call("quiet", path, "one"), echo))).toEqual({ kind: "success", value: "one" });
       const spec = chord([call("quiet", path, "two"), call("echo", "three")], echo);
       expect(await outcomeOf(spec), logs()).toEqual({ kind: "success", value: ["two", "three"] });
+      const inside = chord([chain(call("quiet", path, "four"), echo), call("echo", "five")], echo);
+      expect(await outcomeOf(inside), logs()).toEqual({ kind: "success", value: ["four", "five"] });
     });
 
     test("stamps are on everything in a workflow, and stay on what retries", async () => {
@@ -213,6 +226,12 @@ export function workflowContract(pairing: WorkflowPairing): void {
         kind: "success",
         value: stamped,
       });
+      const gathered = { ...chord([call("place"), call("place")], call("echo")), stamp };
+      expect(await outcomeOf(gathered)).toEqual({ kind: "success", value: [stamped, stamped] });
+      const behind = { ...chord([add(1, 1), add(2, 2)], call("place")), stamp };
+      // Celery's client puts none on the body of a chord.
+      const ofBody = pairing.client === "tq" ? stamped : expect.objectContaining({ stamps: {} });
+      expect(await outcomeOf(behind)).toEqual({ kind: "success", value: ofBody });
       const linked = { ...chain(still("flaky", 1), call("place")), stamp };
       expect(await outcomeOf(linked)).toEqual({ kind: "success", value: stamped });
     });
