@@ -266,6 +266,29 @@ describeWith("redis-server", "the Redis broker's keys", () => {
     expect(await kit.client.exists("unacked", "unacked_index")).toBe(0);
   });
 
+  test("five hundred queues cost Redis little, and what comes to any of them is announced", async () => {
+    await using kit = await redisKit();
+    const broker = await kit.broker();
+    const names = Array.from({ length: 500 }, (_, n) => `many-${n}`);
+    const { deliveries, take } = await kit.consumer(broker, names, { prefetch: 10 });
+    const begun = performance.now();
+    for (let n = 0; n < 30; n += 1) {
+      await kit.client.lpush(`many-${n * 16}${n % 2 ? separator : ""}${n % 2 ? 6 : ""}`, kombuEnvelope(`one-${n}`));
+      await take(n + 1);
+      await deliveries[n]?.ack();
+    }
+    // A look a second without announcements would take half a minute or so.
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    // Whatever waits meanwhile, in whichever list.
+    await broker.publishMany(
+      names.map((name) => ({ message: messageOf(name), address: { exchange: "", routingKey: name } })),
+    );
+    for (let n = 30; n < 530; n += 1) await (await take(n + 1))[n]?.ack();
+    expect(new Set(deliveries.slice(30).map(({ queue }) => queue)).size).toBe(500);
+    const [, user] = /used_cpu_user:([\d.]+)/.exec(await kit.client.info("cpu")) ?? [];
+    expect(Number(user)).toBeLessThan(3);
+  });
+
   test("order of queues: turns, as declared, or by name", async () => {
     await using kit = await redisKit();
     const served = async (strategy: string): Promise<string> => {

@@ -105,7 +105,9 @@ end
  * One turn of a subscription: forgets what was acknowledged, then takes what waits.
  *
  * KEYS: unacked, unacked_index, held, consumers, then the lists: all queues for the first
- * priority step, all for the second, …
+ * priority step, all for the second, … Where they are many they stand behind the tags instead, and
+ * whoever wants changes of them announced reads them himself: with each command that reads, Redis notes
+ * every key of the script, which takes it seconds for a thousand queues.
  * ARGV: consumer id, seed for tags, number of acks, room, largest envelope, "1" when deliveries
  * count as settled, "1" when queues take turns, number of queues, the queues' names as JSON, then the tags to forget.
  *
@@ -128,7 +130,12 @@ local id, seed = ARGV[1], ARGV[2]
 local acks, room, largest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local settled, turns, queues = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
 local firstAck = 9 + queues
+local declared = #KEYS > 4
 local answer = {1, 0}
+
+local function list(n)
+  return declared and KEYS[4 + n] or ARGV[firstAck + acks - 1 + n]
+end
 
 if not settled and not redis.call('ZSCORE', consumers, id) then
   return {0, 0}
@@ -184,12 +191,12 @@ local function share(lengths, room)
 end
 
 local envelopes, from, trims, touched = {}, {}, {}, {}
-local steps = (#KEYS - 4) / queues
+local steps = (declared and #KEYS - 4 or #ARGV - firstAck - acks + 1) / queues
 local waiting = 0
 for s = 0, steps - 1 do
   local lengths, total = {}, 0
   for q = 1, queues do
-    lengths[q] = redis.call('LLEN', KEYS[4 + s * queues + q])
+    lengths[q] = redis.call('LLEN', list(s * queues + q))
     total = total + lengths[q]
   end
   waiting = waiting + total
@@ -198,7 +205,7 @@ for s = 0, steps - 1 do
     local parts, most = {}, 0
     for q = 1, queues do
       if gives[q] > 0 then
-        local key = KEYS[4 + s * queues + q]
+        local key = list(s * queues + q)
         parts[q] = read(key, gives[q])
         trims[#trims + 1] = {key, #parts[q]}
         most = math.max(most, #parts[q])

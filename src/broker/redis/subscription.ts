@@ -15,6 +15,8 @@ import { turnScript } from "./scripts.ts";
 
 /** Messages one take brings at most. */
 const takeAtOnce = 256;
+/** Queues up to which a take itself has Redis announce what comes to them: what that costs Redis grows with their square. */
+const fewQueues = 8;
 
 /** Which queue comes first after one has given a message (`queue_order_strategy`). */
 export type QueueOrder = "round_robin" | "priority" | "sorted";
@@ -105,7 +107,9 @@ export class RedisSubscription implements Subscription {
     // A broadcast that nobody acknowledges has no list: it is heard or missed.
     if (isFanout && this.#noAck) return;
     this.#turns = this.#order === "sorted" ? [...this.#turns, queue.name].sort() : [...this.#turns, queue.name];
-    this.wake();
+    // The next queue may follow at once: one look at them together.
+    this.#due = true;
+    this.#ledger.scheduleSoon();
   }
 
   async cancel(queue: string): Promise<void> {
@@ -201,11 +205,13 @@ export class RedisSubscription implements Subscription {
     const { keys, consumerId, heldKey } = this.#ledger;
     const queues = this.#turns;
     const acks = this.#noAck ? { tags: [], settle: () => undefined } : this.#ledger.takeAcks();
+    const lists = takeOrder(keys, queues);
+    const few = queues.length <= fewQueues;
     this.#inFlight += 1;
     this.#asked += room;
     const answer = this.#flow.connection.run<Turn>(
       turnScript,
-      [keys.unacked, keys.unackedIndex, heldKey, keys.consumers, ...takeOrder(keys, queues)],
+      [keys.unacked, keys.unackedIndex, heldKey, keys.consumers, ...(few ? lists : [])],
       [
         consumerId,
         `tq-${randomUUID()}-`,
@@ -218,6 +224,7 @@ export class RedisSubscription implements Subscription {
         queues.length,
         ...queues.map((queue) => JSON.stringify(queue)),
         ...acks.tags,
+        ...(few ? [] : lists),
       ],
       "bytes",
     );
@@ -230,6 +237,7 @@ export class RedisSubscription implements Subscription {
           this.#due = true;
           this.#ledger.lapse(consumerId);
         } else this.#receive(queues, turn);
+        if (!few && !this.#due) this.#expect(lists);
         this.#goOn();
       },
       (error: unknown) => {
@@ -242,6 +250,16 @@ export class RedisSubscription implements Subscription {
       },
     );
     this.#ledger.track(taken);
+  }
+
+  /** Has Redis announce what comes to these lists; what came since they were looked at is seen now. */
+  #expect(lists: readonly string[]): void {
+    this.#flow.connection.call<number>("exists", ...lists).then(
+      (filled) => {
+        if (filled > 0) this.wake();
+      },
+      () => undefined, // looked at again within a second
+    );
   }
 
   #goOn(): void {
