@@ -149,6 +149,13 @@ describeWith("redis-server", "the Redis broker and a bad link", () => {
     }
   });
 
+  test("a database the server has not is refused, and not taken for database 0", async () => {
+    await using kit = await redisKit();
+    await expect(kit.broker({}, { url: `${kit.server.url}/4711` })).rejects.toThrow(
+      /cannot connect to redis:.*\/4711: ERR DB index is out of range/,
+    );
+  });
+
   test("a Unix socket and another database are reached by their URLs", async () => {
     await using kit = await redisKit({ unixSocket: true });
     const broker = await kit.broker({}, { url: `redis+socket://${kit.server.socketPath}?virtual_host=3` });

@@ -305,7 +305,10 @@ describeWith("amqp", "a user of RabbitMQ", () => {
     const address = new URL(amqpUrl()).host;
     for (const [url, says] of [
       [`amqp://nobody:${secret}@${address}//`, /Cannot connect to amqp:\/\/nobody:\*\*@.*check user name and password/],
-      [`amqp://guest:guest@${address}/nowhere`, /Cannot connect to amqp:\/\/guest:\*\*@.*nowhere/],
+      [
+        `amqp://guest:guest@${address}/nowhere`,
+        /Cannot connect to amqp:\/\/guest:\*\*@.*\/nowhere: .*the virtual host does not exist or this user may not enter it/,
+      ],
     ] as const) {
       await using child = tq(folder, ["-b", url, ...worker("ok", "-l", "INFO")]);
       await child.printed(says);

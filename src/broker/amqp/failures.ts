@@ -36,7 +36,7 @@ export function connectFailed(displayUrl: string, reason: unknown): BrokerConnec
   const text = textOf(reason);
   const hint = /ACCESS[_-]REFUSED/.test(text)
     ? ": check user name and password"
-    : /NOT[_-]ALLOWED/.test(text)
+    : /NOT[_-]ALLOWED|Expected ConnectionOpenOk/.test(text) // amqplib drops the words of the broker
       ? ": the virtual host does not exist or this user may not enter it"
       : "";
   return new BrokerConnectionError(`cannot connect to ${displayUrl}: ${text}${hint}`, { cause: reason });

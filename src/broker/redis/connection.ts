@@ -65,6 +65,9 @@ export class RedisConnection extends RedisCommands {
       await connection.client.connect();
       // Says LOADING, NOAUTH or MASTERDOWN now rather than at the first command that matters.
       await connection.client.ping();
+      // The client has chosen its database, and goes on in database 0 when it may not.
+      const { db = 0 } = options.address.options;
+      if (db !== 0) await connection.client.select(db);
       return connection;
     } catch (error) {
       connection.close();
