@@ -52,6 +52,8 @@ export interface OpenApp {
   readonly spec: string;
   /** Settings from the command line, which those processes have to set as well. */
   readonly overrides: Readonly<Record<string, unknown>>;
+  /** What loading it took. */
+  readonly loadSeconds: number;
 }
 
 /** Reads a command's own options. */
@@ -77,10 +79,12 @@ export async function openApp(session: Session, flags: Readonly<Record<string, u
     ...(globals.resultBackend === undefined ? {} : { resultBackend: globals.resultBackend }),
     ...flags,
   };
+  const begun = performance.now();
   const app = (await loadApp(spec, { cwd: process.cwd() })) as Tq;
+  const loadSeconds = (performance.now() - begun) / 1000;
   app.conf.setFlags(overrides);
   await app.signals.send("userPreloadOptions", { options: { ...globals } });
-  return { app, spec, overrides };
+  return { app, spec, overrides, loadSeconds };
 }
 
 /** Opens the app, does the work and closes it, whatever happens. */

@@ -217,7 +217,7 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
     };
     return await runDaemon(
       { session, command: "worker", values, hostname, flags },
-      async ({ app, spec, overrides }, { logfile, pidfile }, supervision) => {
+      async ({ app, spec, overrides, loadSeconds }, { logfile, pidfile }, supervision) => {
         const { Worker } = await import("../worker/worker.ts");
         const worker = new Worker(app, {
           ...workerOptions(values, session.globals.quiet),
@@ -225,6 +225,7 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
           ...(pidfile === null ? {} : { pidfile }),
           appSpec: spec,
           overrides,
+          loadSeconds,
           supervision,
         });
         // Tasks run in processes of their own.

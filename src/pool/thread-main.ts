@@ -7,6 +7,7 @@ import { reportProcess } from "../system/process-report.ts";
 import { captureOutput, logsOfTasks } from "../task/captured-output.ts";
 import { JobRunner } from "./job-runner.ts";
 import { relayedLogger } from "./relayed-logger.ts";
+import { startFailure } from "./start-failure.ts";
 import type { FromThread, ThreadAnswer, ThreadBirth, ThreadOrder } from "./threads.ts";
 
 /** What runs in a thread: loads the app, then takes orders until it is told to leave. */
@@ -26,7 +27,7 @@ class ThreadMain {
       await this.#load();
       tell({ kind: "ready" });
     } catch (error) {
-      tell({ kind: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      tell({ kind: "failed", message: startFailure(error) });
       process.exit(1);
     }
   }

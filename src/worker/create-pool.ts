@@ -106,7 +106,8 @@ function crewOptions({ app, options, hostname, concurrency, logger, onFatal }: P
       maxTasks: options.maxTasksPerChild ?? settings.workerMaxTasksPerChild,
       maxMemory: options.maxMemoryPerChild ?? settings.workerMaxMemoryPerChild,
     },
-    aliveTimeout: settings.workerProcAliveTimeout,
+    // They load the app beside each other, on processors that may be fewer.
+    aliveTimeout: settings.workerProcAliveTimeout + 2 * (options.loadSeconds ?? 0),
     logger,
     onCreate: (identity: { readonly index: number; readonly name: string }) => {
       if (app.signals.has("workerBeforeCreateProcess"))

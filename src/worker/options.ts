@@ -4,6 +4,8 @@ import type { Supervision } from "../system/supervision.ts";
 export interface WorkerOptions {
   /** `-A`, as given: children load the app by it. */
   readonly appSpec?: string;
+  /** What loading the app took here: children, which load it too, are given time for it. Default 0. */
+  readonly loadSeconds?: number;
   /** `-n`; default `celery@<host>`. */
   readonly hostname?: string;
   readonly loglevel?: string;

@@ -235,6 +235,17 @@ describe("children", () => {
     }
   });
 
+  test("that are all late at once have had one try, not as many as they are", async () => {
+    process.env.ACTIONS_INIT_SECONDS = "2.5";
+    try {
+      const { pool, lines } = await started({ concurrency: 4, overrides: { workerProcAliveTimeout: 2 } });
+      expect(lines.filter((line) => line.includes("Timed out")).length).toBeGreaterThanOrEqual(4);
+      expect(await outcomeOf(pool, "ok", [1])).toMatchObject({ kind: "success" });
+    } finally {
+      delete process.env.ACTIONS_INIT_SECONDS;
+    }
+  });
+
   test("that cannot load the app stop the pool with the reason", async () => {
     const under = await maker.make({ pool: "prefork", concurrency: 2 }, join(folder.path, "nowhere"));
     const error = await under.pool.start().then(

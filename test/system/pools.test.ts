@@ -23,6 +23,7 @@ async function stage(args: readonly string[], options: { app?: string; env?: Rec
     ...broker.env,
     ACTIONS_QUEUE: broker.queue,
     ACTS_QUEUE: broker.queue,
+    LOADING_QUEUE: broker.queue,
     HOOKS_FILE: file,
     ...options.env,
   };
@@ -59,6 +60,30 @@ describe("children", () => {
     );
     process.kill(worker.pid, "SIGKILL");
     await until(() => children.every((pid) => !isAlive(pid)), { message: "the end of the children", timeout: 5 });
+  });
+});
+
+describe("an app", () => {
+  test("that is slow to load gets the time in each child that it took in the worker", async () => {
+    const slow = ["-c", "2", "--", "worker.proc_alive_timeout=1"];
+    await using scene = await stage(slow, { app: "loading.ts", env: { LOADING_SECONDS: "3" } });
+    await scene.worker.ready();
+    expect(scene.worker.output).not.toContain("Timed out");
+    expect(await scene.run("loading.ok")).toBe("ok");
+    expect(await scene.worker.term()).toEqual({ code: 0, signal: null });
+  });
+
+  test("that one child fails to load costs that child, with the reason, and is loaded by its successor", async () => {
+    await using folder = await temporaryFolder();
+    const env = { LOADING_FAILS_ONCE: folder.file("failed") };
+    await using scene = await stage(["-c", "2"], { app: "loading.ts", env });
+    await scene.worker.ready();
+    expect(scene.worker.output).toMatch(
+      /ERROR\/MainProcess\] ForkPoolWorker-\d did not start, and is replaced: Unable to load the tq application\.\nWhile loading .*loading\.ts: no database yet/,
+    );
+    expect(scene.worker.output).not.toMatch(/^ {4}at /m);
+    expect(childrenOf(scene.worker.pid)).toHaveLength(2);
+    expect(await scene.worker.term()).toEqual({ code: 0, signal: null });
   });
 });
 

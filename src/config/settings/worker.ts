@@ -46,7 +46,11 @@ export const workerSettings = {
   workerPool: setting(name, "prefork", "Kind of pool, or the module of one's own."),
   workerPoolPutlocks: notYet(bool, true, "Hand a task to the pool only when there is room."),
   workerPoolRestarts: setting(bool, false, "Allow the pool_restart command."),
-  workerProcAliveTimeout: setting(seconds, 4, "Seconds a new child may take to become ready."),
+  workerProcAliveTimeout: setting(
+    seconds,
+    4,
+    "Seconds a new child may take to become ready, beside the time its app takes to load.",
+  ),
   workerPrefetchMultiplier: setting(integer(0), 4, "Messages held per child; 1 for long tasks, 0 for no bound."),
   workerEtaTaskLimit: setting(nullable(integer(0)), null, "Most tasks with an ETA kept in memory."),
   workerEnablePrefetchCountReduction: setting(bool, true, "Hold fewer messages after a reconnect, until tasks end."),

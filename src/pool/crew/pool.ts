@@ -70,7 +70,9 @@ export class CrewPool implements Pool {
   #width: number;
   #seq = 0;
   #names = 0;
+  /** Times in a row that starting failed. Members started side by side that fail side by side are one time. */
   #failedStarts = 0;
+  #failedAt = 0;
   #exits = 0;
   #startMs = firstGuessOfStartMs;
   #stopping = false;
@@ -428,7 +430,8 @@ export class CrewPool implements Pool {
     const patience = aliveTimeout * 2 ** this.#failedStarts;
     slot.aliveTimer = setTimeout(() => {
       logger.error(`Timed out waiting for ${slot.name} (pid ${slot.member.pid}) to get ready: replacing it`);
-      slot.failure = `it was not ready within ${patience} s (workerProcAliveTimeout)`;
+      slot.late = true;
+      slot.failure = `it was not ready within ${patience.toFixed(1)} s: if its start takes that long, raise workerProcAliveTimeout`;
       slot.member.kill("SIGKILL");
     }, patience * 1000);
     this.#slots.add(slot);
@@ -619,9 +622,16 @@ export class CrewPool implements Pool {
       this.#reportDeath(slot, exitCode, signal);
       return;
     }
-    this.#failedStarts += 1;
     const why = slot.failure ?? `it exited with ${signal ?? `code ${exitCode}`}`;
-    if (this.#failedStarts < mostFailedStarts && (killed || slot.failure?.startsWith("it was not ready"))) return;
+    const together = slot.bornAt < this.#failedAt;
+    if (!together) {
+      this.#failedStarts += 1;
+      this.#failedAt = performance.now();
+    }
+    if (this.#failedStarts < mostFailedStarts) {
+      if (!together && !slot.late) this.#options.logger.error(`${slot.name} did not start, and is replaced: ${why}`);
+      return;
+    }
     const what = this.kind === "threads" ? "thread" : "child process";
     const error = new PoolStartError(`no ${what} can be started: ${why}`);
     this.#stopping = true;

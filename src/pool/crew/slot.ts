@@ -55,6 +55,8 @@ export class Slot {
   ghostTimer: NodeJS.Timeout | undefined;
   spareTimer: NodeJS.Timeout | undefined;
   failure: string | undefined;
+  /** Given up because it was not ready in time. */
+  late = false;
   #member: Member | undefined;
   readonly #settled: (() => void)[] = [];
 

@@ -8,6 +8,7 @@ import { hasInspectorFlags } from "../../system/remote-debugger.ts";
 import { captureOutput, logsOfTasks } from "../../task/captured-output.ts";
 import { JobRunner } from "../job-runner.ts";
 import { relayedLogger } from "../relayed-logger.ts";
+import { startFailure } from "../start-failure.ts";
 import { takeClaim } from "./claims.ts";
 import { birthVariable, type ChildBirth, encodeFromChild, type FromChild, type ToChild, ToChildReader } from "./ipc.ts";
 
@@ -56,7 +57,7 @@ class ChildMain {
     try {
       await this.#load();
     } catch (error) {
-      this.#send({ kind: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      this.#send({ kind: "failed", message: startFailure(error) });
       this.#flush();
       this.#channel.end(() => process.exit(1));
       return;
