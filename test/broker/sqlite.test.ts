@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { Broker, Delivery } from "../../src/broker/broker.ts";
 import { defaultBrokerOptions } from "../../src/broker/options.ts";
 import { createSqliteBroker, type SqliteBroker } from "../../src/broker/sqlite/broker.ts";
+import { Queries } from "../../src/broker/sqlite/queries.ts";
 import { openSqlite } from "../../src/system/sqlite.ts";
 import { brokerContract, messageOf, queueOf, textOf } from "../contract/broker.ts";
 import { type Child, startChild } from "../helpers/child.ts";
@@ -229,6 +230,28 @@ test("a queue deleted by another process is made again for the next message of w
   await one.declare(work);
   await one.publish(messageOf("x"), { exchange: "work", routingKey: "work" });
   expect(await two.size("work")).toBe(1);
+});
+
+test("each queue more is looked at by itself, and what waits in it comes", async () => {
+  await using folder = await temporaryFolder();
+  await using broker = await brokerOn(folder.file("tq.db"));
+  const looks = vi.spyOn(Queries.prototype, "hasWaiting");
+  const deliveries: Delivery[] = [];
+  const subscription = await broker.subscribe({
+    node: "n@h",
+    prefetch: 10,
+    onDelivery: (delivery) => deliveries.push(delivery),
+    onLost: () => undefined,
+  });
+  const names = Array.from({ length: 200 }, (_, n) => `many-${n}`);
+  await broker.declare(queueOf("many-150"));
+  await broker.publish(messageOf("x"), { exchange: "", routingKey: "many-150" });
+  for (const name of names) await subscription.consume(queueOf(name));
+  await until(() => deliveries.length === 1);
+  // Beside the upkeep of a second or two, which looks at all of them.
+  expect(looks.mock.calls.length).toBeLessThan(200 * 20);
+  looks.mockRestore();
+  await subscription.close();
 });
 
 test("an auto-delete queue goes with its last consumer", async () => {

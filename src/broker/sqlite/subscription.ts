@@ -61,14 +61,17 @@ export class SqliteSubscription implements Subscription {
 
   async consume(queue: Queue): Promise<void> {
     const { db, queries, id } = this.#parts;
+    let waits = false;
     await guard(
       db.write(() => {
         queries.declare(queue);
         queries.startConsuming(id, queue.name);
+        // A look at all queues for each that is added would grow with the square of their number.
+        waits = queries.hasWaiting(queue.name);
       }),
     );
     if (!this.#queues.includes(queue.name)) this.#queues.push(queue.name);
-    this.#refill();
+    if (waits) this.#refill(true);
   }
 
   async cancel(queue: string): Promise<void> {
