@@ -426,8 +426,8 @@ export class CrewPool implements Pool {
       onPrint: (line) => onPrint(line, slot.name, slot.onlyRunning?.job),
       onExit: (exitCode, signal) => this.#onExit(slot, exitCode, signal),
     });
-    // Each failed start is given twice the time of the one before: a slow machine is not a broken one.
-    const patience = aliveTimeout * 2 ** this.#failedStarts;
+    // A slow machine is not a broken one: twice what the last one took, and twice as much after each failure.
+    const patience = Math.max(aliveTimeout, (2 * this.#startMs) / 1000) * 2 ** this.#failedStarts;
     slot.aliveTimer = setTimeout(() => {
       logger.error(`Timed out waiting for ${slot.name} (pid ${slot.member.pid}) to get ready: replacing it`);
       slot.late = true;
