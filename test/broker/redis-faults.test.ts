@@ -149,6 +149,32 @@ describeWith("redis-server", "the Redis broker and a bad link", () => {
     }
   });
 
+  test("a server that may evict messages is warned of, and no other", async () => {
+    await using kit = await redisKit();
+    const warnings: string[] = [];
+    const ignore = (): void => undefined;
+    const logger = {
+      debug: ignore,
+      info: ignore,
+      error: ignore,
+      warn: (_: object, text: string) => void warnings.push(text),
+    };
+    const consume = async (policy: string, most: string): Promise<void> => {
+      await kit.client.config("SET", "maxmemory", most, "maxmemory-policy", policy);
+      const broker = await kit.broker({}, { logger });
+      const { take } = await kit.consumer(broker, ["q"]);
+      await broker.publish(messageOf("x"), { exchange: "", routingKey: "q" });
+      await (await take(1))[0]?.ack();
+      await broker.close();
+    };
+    await consume("noeviction", "100mb");
+    await consume("volatile-lru", "100mb");
+    await consume("allkeys-lru", "0");
+    expect(warnings).toEqual([]);
+    await consume("allkeys-lru", "100mb");
+    expect(warnings).toEqual([expect.stringMatching(/maxmemory-policy allkeys-lru\): set it to noeviction$/)]);
+  });
+
   test("a database the server has not is refused, and not taken for database 0", async () => {
     await using kit = await redisKit();
     await expect(kit.broker({}, { url: `${kit.server.url}/4711` })).rejects.toThrow(

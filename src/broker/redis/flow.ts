@@ -120,9 +120,24 @@ export class RedisFlow implements Flow {
     const isFirst = !this.#hasLease;
     this.#hasLease = true;
     await this.#renewLease({ begin: true });
-    if (isFirst) await this.#returnUntold();
+    if (isFirst) {
+      await this.#returnUntold();
+      this.#warnOfEviction().catch(() => undefined); // a server that does not say
+    }
     this.#ledger.flush();
     this.#upkeep();
+  }
+
+  /** A server that removes keys to make room may remove messages (inventory G134). */
+  async #warnOfEviction(): Promise<void> {
+    const memory = await this.connection.call<string>("info", "memory");
+    const most = Number(/^maxmemory:(\d+)/m.exec(memory)?.[1]);
+    const policy = /^maxmemory_policy:(allkeys\S*)/m.exec(memory)?.[1];
+    if (most > 0 && policy !== undefined)
+      this.#log?.warn(
+        { maxmemory: most, policy },
+        `Redis removes keys, messages among them, when its memory is full (maxmemory-policy ${policy}): set it to noeviction`,
+      );
   }
 
   /** Under a new id, after the old lease was lost. Sent before anything that needs it. */
