@@ -121,56 +121,77 @@ for (const kind of brokerKinds) {
       });
       expect(JSON.stringify(ended)).toContain("cancelled by Celery");
     });
+
+    test("Ctrl-C: warm, then cold, each in Celery's words, and 1 is the exit code", async () => {
+      await using scene = await stage(kind);
+      const { worker, send, lines, waiting } = scene;
+      await send("late", "one", 60);
+      await until(() => lines().length === 1);
+      worker.signal("SIGINT");
+      await worker.printed("worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!");
+      await worker.printed("worker: Warm shutdown (MainProcess)");
+      worker.signal("SIGINT");
+      await worker.printed("worker: Hitting Ctrl+C again will terminate all running tasks!");
+      await worker.printed("worker: Cold shutdown (MainProcess)");
+      expect(await worker.exited).toEqual({ code: 1, signal: null });
+      expect(await waiting()).toBe(1);
+    });
+
+    test("Ctrl-C twice ends a worker whose children are too busy to hear of anything, and no child stays", async () => {
+      await using scene = await stage(kind);
+      const { worker, lines, app, file, waiting } = scene;
+      await app.sendTask("endings.spin", [file, 60]);
+      await until(() => lines().length === 1);
+      const children = childrenOf(worker.pid);
+      worker.signalGroup("SIGINT");
+      await worker.printed("worker: Warm shutdown (MainProcess)");
+      worker.signalGroup("SIGINT");
+      expect((await worker.exited).code).toBe(1);
+      await until(() => children.every((pid) => !isAlive(pid)), { message: "the children to be gone" });
+      expect(await waiting()).toBe(1);
+    });
+
+    test("QUIT with a soft shutdown waits for what ends in time, and gives back the rest", async () => {
+      await using scene = await stage(kind, {
+        args: ["-c", "2"],
+        env: { ENDINGS_SETTINGS: JSON.stringify({ workerSoftShutdownTimeout: 3 }) },
+      });
+      const { worker, send, lines, waiting } = scene;
+      const short = await send("late", "short", 1);
+      await send("late", "long", 60);
+      await until(() => lines().length === 2);
+      worker.signal("SIGQUIT");
+      await worker.printed("Initiating Soft Shutdown, terminating in 3 seconds");
+      expect(await short.get({ timeout: 10 })).toBe("short");
+      expect(await worker.exited).toEqual({ code: 0, signal: null });
+      expect(lines().sort()).toEqual(["begin long", "begin short", "end short"]);
+      expect(await waiting()).toBe(1);
+    });
+
+    test("HUP finishes what runs and starts again as it was started, under the process id its starter knows", async () => {
+      await using scene = await stage(kind, { args: ["-c", "1", "-n", "again@%h"] });
+      const { worker, send, lines } = scene;
+      await send("late", "one", 1);
+      await until(() => lines().length === 1);
+      for (let restarts = 1; restarts <= 2; restarts += 1) {
+        const children = childrenOf(worker.pid);
+        worker.signal("SIGHUP");
+        await until(() => worker.lines.filter((line) => line.startsWith("Restarting tq worker (")).length === restarts);
+        await until(() => worker.lines.filter((line) => / again@.* ready\.$/.test(line)).length === restarts + 1, {
+          timeout: 20,
+          message: worker.output,
+        });
+        if (restarts === 1) expect(children.every((pid) => !isAlive(pid))).toBe(true);
+        expect(await (await send("early", `after ${restarts}`, 0)).get({ timeout: 10 })).toBe(`after ${restarts}`);
+      }
+      expect(lines().slice(0, 2)).toEqual(["begin one", "end one"]);
+      worker.signal("SIGTERM");
+      expect(await worker.exited).toEqual({ code: 0, signal: null });
+    });
   });
 }
 
 describe("stopping", () => {
-  test("Ctrl-C: warm, then cold, each in Celery's words, and 1 is the exit code", async () => {
-    await using scene = await stage(embedded);
-    const { worker, send, lines, waiting } = scene;
-    await send("late", "one", 60);
-    await until(() => lines().length === 1);
-    worker.signal("SIGINT");
-    await worker.printed("worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!");
-    await worker.printed("worker: Warm shutdown (MainProcess)");
-    worker.signal("SIGINT");
-    await worker.printed("worker: Hitting Ctrl+C again will terminate all running tasks!");
-    await worker.printed("worker: Cold shutdown (MainProcess)");
-    expect(await worker.exited).toEqual({ code: 1, signal: null });
-    expect(await waiting()).toBe(1);
-  });
-
-  test("Ctrl-C twice ends a worker whose children are too busy to hear of anything, and no child stays", async () => {
-    await using scene = await stage(embedded);
-    const { worker, lines, app, file, waiting } = scene;
-    await app.sendTask("endings.spin", [file, 60]);
-    await until(() => lines().length === 1);
-    const children = childrenOf(worker.pid);
-    worker.signalGroup("SIGINT");
-    await worker.printed("worker: Warm shutdown (MainProcess)");
-    worker.signalGroup("SIGINT");
-    expect((await worker.exited).code).toBe(1);
-    await until(() => children.every((pid) => !isAlive(pid)), { message: "the children to be gone" });
-    expect(await waiting()).toBe(1);
-  });
-
-  test("QUIT with a soft shutdown waits for what ends in time, and gives back the rest", async () => {
-    await using scene = await stage(embedded, {
-      args: ["-c", "2"],
-      env: { ENDINGS_SETTINGS: JSON.stringify({ workerSoftShutdownTimeout: 3 }) },
-    });
-    const { worker, send, lines, waiting } = scene;
-    const short = await send("late", "short", 1);
-    await send("late", "long", 60);
-    await until(() => lines().length === 2);
-    worker.signal("SIGQUIT");
-    await worker.printed("Initiating Soft Shutdown, terminating in 3 seconds");
-    expect(await short.get({ timeout: 10 })).toBe("short");
-    expect(await worker.exited).toEqual({ code: 0, signal: null });
-    expect(lines().sort()).toEqual(["begin long", "begin short", "end short"]);
-    expect(await waiting()).toBe(1);
-  });
-
   test("a soft shutdown ends as soon as nothing runs, and REMAP_SIGTERM lets TERM begin it", async () => {
     await using scene = await stage(embedded, {
       env: { REMAP_SIGTERM: "SIGQUIT", ENDINGS_SETTINGS: JSON.stringify({ workerSoftShutdownTimeout: 60 }) },
@@ -251,27 +272,6 @@ describe("stopping", () => {
     await worker.printed(/Debugger listening on ws:\/\/127\.0\.0\.1:16900\//);
     worker.signal("SIGQUIT");
     expect((await worker.exited).code).toBe(0);
-  });
-
-  test("HUP finishes what runs and starts again as it was started, under the process id its starter knows", async () => {
-    await using scene = await stage(embedded, { args: ["-c", "1", "-n", "again@%h"] });
-    const { worker, send, lines } = scene;
-    await send("late", "one", 1);
-    await until(() => lines().length === 1);
-    for (let restarts = 1; restarts <= 2; restarts += 1) {
-      const children = childrenOf(worker.pid);
-      worker.signal("SIGHUP");
-      await until(() => worker.lines.filter((line) => line.startsWith("Restarting tq worker (")).length === restarts);
-      await until(() => worker.lines.filter((line) => / again@.* ready\.$/.test(line)).length === restarts + 1, {
-        timeout: 20,
-        message: worker.output,
-      });
-      if (restarts === 1) expect(children.every((pid) => !isAlive(pid))).toBe(true);
-      expect(await (await send("early", `after ${restarts}`, 0)).get({ timeout: 10 })).toBe(`after ${restarts}`);
-    }
-    expect(lines().slice(0, 2)).toEqual(["begin one", "end one"]);
-    worker.signal("SIGTERM");
-    expect(await worker.exited).toEqual({ code: 0, signal: null });
   });
 
   test("a worker that was started again ends with its first process, also after kill -9", async () => {
