@@ -146,6 +146,7 @@ describe("a worker that is told to revoke", () => {
     const headers = { stamped_headers: ["batch"], stamps: { batch: "b1" } };
     await app.sendTask("acts.slow", [path, "long", 60], { headers });
     await running(path);
+    await until(() => worker.state.active.size === 1); // what the child has begun, the worker hears of a moment later
     expect(worker.revocation.terminateByStampedHeaders({ batch: "none" }, "SIGTERM").size).toBe(0);
     const found = worker.revocation.terminateByStampedHeaders({ batch: ["b1", "b2"] }, "SIGTERM");
     expect([...found].map(([header, values]) => [header, [...values]])).toEqual([["batch", ["b1"]]]);
