@@ -94,6 +94,9 @@ export interface TqOptions extends SettingsInput {
   readonly logger?: Logger;
 }
 
+/** Folders or packages, or what gives them when they are looked for. */
+type Packages = readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
+
 type AnyFunction = (...args: never[]) => unknown;
 
 /**
@@ -825,16 +828,40 @@ export class Tq implements AsyncDisposable {
   /**
    * Looks for a module of tasks in each package: `autodiscoverTasks(["./shop", "./mail"])` imports
    * `shop/tasks.*` and `mail/tasks.*` when the worker loads its modules (inventory A27). A package
-   * without one is passed over; one that throws is told. `relatedName: null` imports the packages.
+   * without one is passed over; one that throws is told. `relatedName: null` imports the packages. With
+   * `force` they are imported now: resolves when that is done, or rejects with what they throw.
    */
   autodiscoverTasks(
-    packages: readonly string[] | (() => readonly string[] | Promise<readonly string[]>),
-    { relatedName = "tasks" }: { readonly relatedName?: string | null } = {},
-  ): void {
+    packages: Packages,
+    options?: { readonly relatedName?: string | null; readonly force?: false },
+  ): void;
+  autodiscoverTasks(
+    packages: Packages,
+    options: { readonly relatedName?: string | null; readonly force: true },
+  ): Promise<void>;
+  autodiscoverTasks(
+    packages: Packages,
+    { relatedName = "tasks", force = false }: { readonly relatedName?: string | null; readonly force?: boolean } = {},
+  ): Promise<void> | undefined {
     this.#discoveries.push(async () => {
       const all = typeof packages === "function" ? await packages() : packages;
       return all.map((name) => (relatedName === null ? name : `${name.replace(/\/+$/, "")}/${relatedName}`));
     });
+    return force ? this.#discover(this.#loading(process.cwd())) : undefined;
+  }
+
+  async #discover({ loader, from }: Loading): Promise<void> {
+    for (const discover of this.#discoveries.splice(0)) {
+      for (const specifier of await discover()) {
+        await loader.importModule(specifier, from).catch((error: unknown) => {
+          if (!(error instanceof ModuleNotFound)) throw error;
+        });
+      }
+    }
+  }
+
+  #loading(cwd: string): Loading {
+    return { loader: new ModuleLoader({ cwd }), from: this.file === null ? cwd : dirname(this.file) };
   }
 
   /**
@@ -852,16 +879,10 @@ export class Tq implements AsyncDisposable {
   /** Imports the modules of `imports`, `include` and `more`, so that their tasks are registered. */
   async loadModules(more: readonly string[] = [], cwd: string = process.cwd()): Promise<void> {
     const { settings } = this.conf;
-    const loader = new ModuleLoader({ cwd });
-    const from = this.file === null ? cwd : dirname(this.file);
+    const loading = this.#loading(cwd);
+    const { loader, from } = loading;
     await this.signals.send("importModules", {});
-    for (const discover of this.#discoveries.splice(0)) {
-      for (const specifier of await discover()) {
-        await loader.importModule(specifier, from).catch((error: unknown) => {
-          if (!(error instanceof ModuleNotFound)) throw error;
-        });
-      }
-    }
+    await this.#discover(loading);
     for (const specifier of new Set([...settings.imports, ...settings.include, ...more])) {
       await loader.importModule(specifier, from);
     }
@@ -881,6 +902,12 @@ export class Tq implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** What imports the modules of an app, and the folder from which relative ones are found. */
+interface Loading {
+  readonly loader: ModuleLoader;
+  readonly from: string;
 }
 
 /** What a worker would refuse is refused here, before it is sent. The values go out as they were given. */

@@ -107,9 +107,10 @@ export class Eager implements CallSender {
       ignore_result: typeof options.ignore_result === "boolean" ? options.ignore_result : null,
       replaced_task_nesting: typeof options.replaced_task_nesting === "number" ? options.replaced_task_nesting : 0,
       shadow: textOr(options.shadow, null),
-      argsrepr: argsRepr(call.args),
-      kwargsrepr: kwargsRepr(call.kwargs),
+      argsrepr: textOr(options.argsrepr, argsRepr(call.args)),
+      kwargsrepr: textOr(options.kwargsrepr, kwargsRepr(call.kwargs)),
       origin: "eager",
+      ...stampsOf(options),
     });
     const serializer = textOr(options.serializer, task.options.serializer) ?? settings.taskSerializer;
     const { body, contentType, contentEncoding } = await encodeBody([call.args, call.kwargs, embed], serializer, null);
@@ -121,7 +122,10 @@ export class Eager implements CallSender {
         contentEncoding,
         body,
       },
-      address: { exchange: "", routingKey: "eager" },
+      address: {
+        exchange: textOr(options.exchange, ""),
+        routingKey: textOr(options.routing_key, textOr(options.queue, "eager")),
+      },
       queue: "eager",
       redelivered: false,
       hostname: "eager",
@@ -142,6 +146,12 @@ export class Eager implements CallSender {
     for (const chord of plan.chords) await openChord(backend, chord);
     for (const call of plan.calls) await this.send(call);
   }
+}
+
+function stampsOf(options: Call["options"]): { stamped_headers?: readonly string[]; stamps?: Record<string, unknown> } {
+  if (!Array.isArray(options.stamped_headers)) return {};
+  const names = options.stamped_headers as readonly string[];
+  return { stamped_headers: names, stamps: Object.fromEntries(names.map((name) => [name, options[name]])) };
 }
 
 /** What is decoded was encoded by this very process. */

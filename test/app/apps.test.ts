@@ -66,6 +66,13 @@ describe("an app that loads its modules", () => {
     await mkdir(folder.file("broken"));
     await writeFile(folder.file("shop", "tasks.mjs"), "globalThis.discovered = (globalThis.discovered ?? 0) + 1;\n");
     await writeFile(folder.file("broken", "tasks.mjs"), "throw new Error('broken inside');\n");
+    for (const [name, text] of [
+      ["forced", "globalThis.discovered += 1;"],
+      ["broken-too", 'throw new Error("broken too");'],
+    ] as const) {
+      await mkdir(folder.file(name));
+      await writeFile(folder.file(`${name}/tasks.mjs`), text);
+    }
     const app = stage();
     const told: string[] = [];
     for (const signal of ["importModules", "afterConfigure", "afterFinalize"] as const)
@@ -77,6 +84,9 @@ describe("an app that loads its modules", () => {
     expect(told).toEqual(["importModules", "afterConfigure", "afterFinalize", "importModules"]);
     app.autodiscoverTasks(() => [folder.file("broken")]);
     await expect(app.loadModules([], folder.path)).rejects.toThrow("broken inside");
+    await app.autodiscoverTasks([folder.file("forced"), folder.file("empty")], { force: true });
+    expect((globalThis as { discovered?: number }).discovered).toBe(2);
+    await expect(app.autodiscoverTasks([folder.file("broken-too")], { force: true })).rejects.toThrow("broken too");
   });
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { DateTime, SoftTimeLimitExceeded } from "../../src/index.ts";
+import { DateTime, SoftTimeLimitExceeded, type TaskContext, type TaskRequest } from "../../src/index.ts";
 import { stage, work } from "../helpers/stage.ts";
+import { until } from "../helpers/until.ts";
 
 describe("apply", () => {
   test("runs the task here, with a request, and gives a result like any other", async () => {
@@ -52,6 +53,73 @@ describe("apply", () => {
     const tell = app.task("app.tell", (x: unknown) => void told.push(x));
     await flaky.apply([4], { link: [double.signature([], { link: tell.signature([]) }), tell.signature([])] });
     expect(told).toEqual([8, 4]);
+  });
+});
+
+describe("an eager call", () => {
+  test("has the same handlers, errbacks, schemas and request as one a worker runs", async () => {
+    const app = stage();
+    const options = {
+      headers: { tenant: "acme" },
+      stamps: { batch: [7] },
+      argsrepr: "(<secret>,)",
+      queue: "slow",
+      priority: 3,
+      shadow: "shown",
+    } as const;
+    const told: Record<"here" | "there", unknown[]> = { here: [], there: [] };
+    const list = (self: TaskContext): unknown[] => (self.request.isEager ? told.here : told.there);
+    const errback = app.task("app.errback", { bind: true }, (self, _id: string) => void list(self).push("errback"));
+    const inline = app.task("app.inline", (request: TaskRequest, error: Error, _traceback: string) => {
+      (request.isEager ? told.here : told.there).push(["inline errback", error.message]);
+    });
+    const even = {
+      "~standard": {
+        version: 1,
+        vendor: "test",
+        validate: (value: unknown) =>
+          (value as number) % 2 === 0 ? { value: (value as number) / 2 } : { issues: [{ message: "is odd" }] },
+      },
+    } as const;
+    const fails = app.task(
+      "app.fails",
+      {
+        bind: true,
+        args: [even],
+        throws: [RangeError],
+        beforeStart: (self) => void list(self).push("beforeStart"),
+        onFailure: (self, error) => void list(self).push(["onFailure", String(error)]),
+        afterReturn: (self, state) => void list(self).push(["afterReturn", state]),
+      },
+      (self, half: number) => {
+        const { headers, stamps, stampedHeaders, argsrepr, deliveryInfo, shadow, calledDirectly } = self.request;
+        const { routingKey, priority } = deliveryInfo ?? {};
+        list(self).push([
+          half,
+          headers,
+          stamps,
+          stampedHeaders,
+          argsrepr,
+          routingKey,
+          priority,
+          shadow,
+          calledDirectly,
+        ]);
+        throw new RangeError("too far");
+      },
+    );
+    const linkError = [errback.s().set({ queue: "slow" }), inline.s()];
+    const eager = await fails.apply([8], { ...options, linkError });
+    await expect(eager.get()).rejects.toThrow("too far");
+    work(app, { queues: ["slow"] });
+    const sent = await fails.applyAsync([8], { ...options, linkError });
+    await expect(sent.get({ timeout: 5 })).rejects.toThrow("too far");
+    await until(() => told.there.length === 6);
+    expect(told.here).toHaveLength(6);
+    const sorted = (all: readonly unknown[]): string[] => all.map((one) => JSON.stringify(one)).sort();
+    expect(sorted(told.here)).toEqual(sorted(told.there));
+    await expect(fails.apply([7])).rejects.toThrow("is odd");
+    await expect(fails.delay(7)).rejects.toThrow("is odd");
   });
 });
 
