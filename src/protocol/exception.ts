@@ -48,12 +48,15 @@ const modules: ReadonlyMap<string, readonly ErrorConstructorLike[]> = new Map<st
 const moduleOf: ReadonlyMap<unknown, string> = new Map(
   [...modules].flatMap(([module, classes]) => classes.map((each) => [each, module])),
 );
-const classAt: ReadonlyMap<string, ErrorConstructorLike> = new Map(
-  [...modules].flatMap(([module, classes]) => classes.map((each) => [`${module}.${each.name}`, each])),
-);
-
 /** JavaScript's own errors that mean the same under the same name in Python. */
-const sharedBuiltins: ReadonlySet<unknown> = new Set<unknown>([TypeError, SyntaxError]);
+const shared: readonly ErrorConstructorLike[] = [TypeError, SyntaxError];
+const sharedBuiltins: ReadonlySet<unknown> = new Set<unknown>(shared);
+
+const classAt: ReadonlyMap<string, ErrorConstructorLike> = new Map(
+  [...modules, ["builtins", shared] as const].flatMap(([module, classes]) =>
+    classes.map((each) => [`${module}.${each.name}`, each]),
+  ),
+);
 
 /**
  * The error as Celery stores it. Names stay what they are here; the module tells a Python
@@ -79,7 +82,8 @@ export function encodeError(error: unknown): WireError {
 }
 
 /**
- * The error to throw for a stored one. Celery's own exceptions become ours of the same name,
+ * The error to throw for a stored one. Celery's own exceptions become ours of the same name, a
+ * `TypeError` or `SyntaxError` JavaScript's,
  * classes of `registry` (by `module.Name` or `Name`) themselves, all others a `RemoteError`.
  * `remoteTraceback` on it is the remote stack's text. Never throws and never runs code named by
  * the wire: only classes known here are made.

@@ -40,6 +40,17 @@ describe("encoding", () => {
 });
 
 describe("decoding", () => {
+  test("the errors both languages share come back as themselves", () => {
+    for (const error of [new TypeError("bad"), new SyntaxError("worse")]) {
+      const again = decodeError(encodeError(error), "trace");
+      expect(again).toBeInstanceOf(error.constructor);
+      expect([again.message, (again as unknown as { remoteTraceback: string }).remoteTraceback]).toEqual([
+        error.message,
+        "trace",
+      ]);
+    }
+  });
+
   test("Celery's own exceptions are ours of the same name", () => {
     const error = decodeError(
       { exc_type: "TimeLimitExceeded", exc_message: [3], exc_module: "billiard.exceptions" },
