@@ -228,15 +228,15 @@ $ tq -A proj worker -- worker.prefetch_multiplier=1`,
           loadSeconds,
           supervision,
         });
-        // Tasks run in processes of their own.
-        const { pool = app.conf.settings.workerPool } = values;
-        if (pool === "prefork" || pool === "processes") collectLess();
         // Waiting for messages need not keep a process open (an empty memory broker does not): being a worker does.
         const alive = new MessageChannel();
         alive.port1.ref();
         endWithStandIn(session.env);
         // Its children run the tasks, and it hands messages on.
-        if (["prefork", "processes"].includes(values.pool ?? app.conf.settings.workerPool)) keepYoungGeneration();
+        if (["prefork", "processes"].includes(values.pool ?? app.conf.settings.workerPool)) {
+          keepYoungGeneration();
+          collectLess();
+        }
         try {
           const exitCode = await worker.run();
           return worker.wantsRestart ? await restartProcess() : exitCode;
