@@ -4,7 +4,7 @@ import { BackendConnectionError, DecodeError, InvalidTaskError, NotRegistered } 
 import type { Logger } from "../log.ts";
 import { encodeError, errorRepr } from "../protocol/exception.ts";
 import { readTaskBody } from "../protocol/task-message.ts";
-import type { ResultTuple } from "../protocol/task-meta.ts";
+import type { ResultTuple, TaskMeta } from "../protocol/task-meta.ts";
 import { decodeBody } from "../serialization/registry.ts";
 import type { UnlockParts } from "../task/chord-unlock.ts";
 import type { TaskContext } from "../task/context.ts";
@@ -121,8 +121,41 @@ export class Executor {
   /** Calls the function and sees its end through: follow-up messages, then the record. Never throws. */
   run(ready: Ready, handle?: RunHandle): Promise<Completed> {
     const { job } = ready;
-    const end = tracing()?.process(job.message, job.queue, () => this.#run(ready, handle)) ?? this.#run(ready, handle);
+    const isChecked =
+      this.#parts.settings.workerDeduplicateSuccessfulTasks && job.redelivered && ready.task.options.acksLate;
+    const work = () => (isChecked ? this.#runOnce(ready, handle) : this.#run(ready, handle));
+    const end = tracing()?.process(job.message, job.queue, work) ?? work();
     return this.#parts.signals.has("taskInternalError") ? end.catch((error) => this.#broken(ready, error)) : end;
+  }
+
+  /**
+   * Runs what has not succeeded in an earlier delivery (inventory G74). What has is not run again, but what
+   * follows it may not have left before its worker died.
+   */
+  async #runOnce(ready: Ready, handle?: RunHandle): Promise<Completed> {
+    const { job, task, body } = ready;
+    const { id } = job.message.headers;
+    const earlier = await this.#earlier(task, id);
+    if (earlier?.status !== "SUCCESS") return await this.#run(ready, handle);
+    this.#parts.logger.info(`Task ${task.name}[${id}] Task already completed successfully.`);
+    const { result } = earlier;
+    const followers = this.#followers(task);
+    const [args, kwargs, embed] = body;
+    // Sent at once, callbacks and the next step left before the result was stored.
+    const left = this.#handsOver(task) ? embed : { ...embed, callbacks: null, chain: null };
+    const run = { priority: job.message.properties.priority ?? null, children: [] };
+    await this.#followUp.afterSuccess({ ...ready, body: [args, kwargs, left] }, run, result, followers);
+    const shown = pythonRepr(result, { maxLength: task.options.resultReprMaxsize });
+    return { kind: "success", runtime: 0, result: shown, record: null, ...followers.handOver() };
+  }
+
+  /** A store that is away says nothing. */
+  async #earlier(task: Task, id: string): Promise<TaskMeta | undefined> {
+    try {
+      return await (await this.#parts.backend(task.options.backend)).load(id);
+    } catch {
+      return undefined;
+    }
   }
 
   async #run(ready: Ready, handle?: RunHandle): Promise<Completed> {
@@ -236,11 +269,16 @@ export class Executor {
    * of one with a store of its own.
    */
   #followers(task: Task): Followers {
-    const { sender, handsOver = false } = this.#parts;
+    const { sender } = this.#parts;
     const { makeReady, openChords } = sender;
-    if (!handsOver || !task.options.acksLate || task.options.backend !== null || !makeReady || !openChords)
-      return sentAtOnce(sender);
+    if (!this.#handsOver(task) || !makeReady || !openChords) return sentAtOnce(sender);
     return handedOver({ makeReady: makeReady.bind(sender), openChords: openChords.bind(sender) });
+  }
+
+  #handsOver({ options }: Task): boolean {
+    const { handsOver = false, sender } = this.#parts;
+    const isAble = sender.makeReady !== undefined && sender.openChords !== undefined;
+    return handsOver && options.acksLate && options.backend === null && isAble;
   }
 
   /** The end of a task could not be dealt with; whoever runs the job deals with that. */

@@ -62,14 +62,24 @@ export class FollowUp {
   }
 
   /** Undefined when nothing follows, so that a plain task pays nothing. */
-  afterSuccess(ready: Ready, run: CurrentRun, value: unknown, followers: Followers): Promise<void> | undefined {
+  afterSuccess(
+    ready: Ready,
+    run: Pick<CurrentRun, "priority" | "children">,
+    value: unknown,
+    followers: Followers,
+  ): Promise<void> | undefined {
     const [, , embed] = ready.body;
     if (embed.callbacks === null && (embed.chain === null || embed.chain.length === 0) && embed.chord === null)
       return undefined;
     return this.#afterSuccess(ready, run, value, followers);
   }
 
-  async #afterSuccess(ready: Ready, run: CurrentRun, value: unknown, followers: Followers): Promise<void> {
+  async #afterSuccess(
+    ready: Ready,
+    run: Pick<CurrentRun, "priority" | "children">,
+    value: unknown,
+    followers: Followers,
+  ): Promise<void> {
     const { message } = ready.job;
     const [, , embed] = ready.body;
     const priority = this.#parts.settings.taskInheritParentPriority ? run.priority : null;

@@ -190,7 +190,6 @@ export function assemble(
     logger,
     revocation,
     rules: { unknownTasks: settings.workerUnknownTasks, maxCrashes: settings.workerMaxCrashes },
-    deduplicate: settings.workerDeduplicateSuccessfulTasks ? backend : null,
     onOccupied: disablesPrefetch ? () => consumer.occupy() : null,
     onEnded({ policy, phase }) {
       consumer.taskEnded();

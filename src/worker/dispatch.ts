@@ -1,4 +1,3 @@
-import type { OpenBackend } from "../backend/backend.ts";
 import { crashesHeader, markOf } from "../broker/marks.ts";
 import type { Job } from "../execution/job.ts";
 import type { Completed, Outcome } from "../execution/outcome.ts";
@@ -29,8 +28,6 @@ export interface DispatchParts {
   readonly logger: Logger;
   readonly revocation: Revocation;
   readonly rules: Omit<SettleRules, "crashes">;
-  /** The result store, for `workerDeduplicateSuccessfulTasks`; null when that is off. */
-  readonly deduplicate: OpenBackend | null;
   /** A task has begun whose message is about to be acknowledged; null where nobody counts. */
   readonly onOccupied: (() => void) | null;
   /** A task has ended. */
@@ -172,24 +169,7 @@ export class Dispatch {
     }
     this.#running += 1;
     this.#given.add(request);
-    const { deduplicate } = this.#parts;
-    if (deduplicate === null || !request.delivery.redelivered || !request.policy.acksLate) return this.#run(request);
-    void this.#hasSucceeded(request, deduplicate).then((done) => {
-      if (!done) return this.#run(request);
-      this.#parts.logger.info("Task %s[%s] Task already completed successfully.", request.name, request.id);
-      request.phase = { name: "done", settlement: "ack" };
-      this.#free(request);
-      request.delivery.ack().catch(this.#parts.onSettleError);
-    });
-  }
-
-  /** Whether the result of an earlier delivery is there (inventory G74). A store that is away says nothing. */
-  async #hasSucceeded(request: Request, open: OpenBackend): Promise<boolean> {
-    try {
-      return (await (await open(request.policy.backend)).load(request.id))?.status === "SUCCESS";
-    } catch {
-      return false;
-    }
+    this.#run(request);
   }
 
   #run(request: Request): void {

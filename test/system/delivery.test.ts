@@ -3,7 +3,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Tq } from "../../src/app/app.ts";
+import { encodeRecord } from "../../src/backend/record.ts";
 import { WorkerLostError } from "../../src/errors.ts";
+import { chord, type GroupResult } from "../../src/index.ts";
+import { createTaskMeta } from "../../src/protocol/task-meta.ts";
 import { brokerKinds } from "../helpers/brokers.ts";
 import { root } from "../helpers/build.ts";
 import { workInside } from "../helpers/inside.ts";
@@ -128,6 +131,27 @@ describe("a worker", () => {
         workerDeduplicateSuccessfulTasks,
       );
     }
+  });
+
+  test("with workerDeduplicateSuccessfulTasks hands on what a worker left that died after it had stored the result", async () => {
+    await using app = stage({ workerDeduplicateSuccessfulTasks: true });
+    const ran: string[] = [];
+    const late = app.task("app.late", { acksLate: true }, (x: number) => {
+      ran.push("late");
+      return x;
+    });
+    const sum = app.task("app.sum", (numbers: readonly number[]) => numbers.reduce((one, other) => one + other, 0));
+    const result = await chord([late.s(1), late.s(2)], sum.s()).delay();
+    const members = (result.parent as GroupResult).results.map(({ id }) => id);
+    const backend = await app.backend();
+    for (const [index, id] of members.entries()) {
+      const meta = createTaskMeta({ task_id: id, status: "SUCCESS", result: index + 1, traceback: null, children: [] });
+      await backend.store(await encodeRecord(meta, { serializer: "json", replyTo: null, correlationId: id }));
+    }
+    await redeliver(app, 2);
+    await using _worker = await workInside(app);
+    expect(await result.get({ timeout: 10 })).toBe(3);
+    expect(ran).toEqual([]);
   });
 
   test("does with unknown tasks what workerUnknownTasks says", async () => {
