@@ -18,6 +18,7 @@ const entries = [
     "pool/prefork/child-main",
     "pool/thread-main",
     "broker/redis/lease-thread",
+    "broker/sqlite/lease-thread",
   ],
   // What tests and the quickstart put together themselves.
   ...["app/load", "app/module-loader", "errors", "worker/create-pool"],

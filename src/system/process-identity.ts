@@ -50,6 +50,14 @@ export function livenessOf(identity: ProcessIdentity, here: ProcessIdentity): "a
   return started === identity.started ? "alive" : "dead";
 }
 
+/** The space of process ids Linux begins with: of a container its processes are in another one. */
+const firstSpace = "/pid:[4026531836]";
+
+/** Whether all processes that can be met on this system can tell that this one lives: it is in no container. */
+export function isInSight({ machine, started }: ProcessIdentity): boolean {
+  return started !== "" && machine.endsWith(firstSpace);
+}
+
 function thisMachine(): string {
   try {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

@@ -3,6 +3,7 @@ import { ImproperlyConfigured } from "../../errors.ts";
 import { decodeEnvelope } from "../../protocol/envelope.ts";
 import { topicPattern } from "../../protocol/exchange.ts";
 import type { Message } from "../../protocol/message.ts";
+import { program } from "../../system/installation.ts";
 import type {
   Address,
   Broker,
@@ -16,6 +17,7 @@ import type {
   SubscribeOptions,
   Subscription,
 } from "../broker.ts";
+import { LeaseKeeper } from "../lease-keeper.ts";
 import { type BrokerOptions, mostDeadLetters } from "../options.ts";
 import type { Located, LocateOptions } from "../whereabouts.ts";
 import { RedisConnection } from "./connection.ts";
@@ -26,7 +28,8 @@ import { brokerError } from "./errors.ts";
 import { RedisFlow } from "./flow.ts";
 import { sendingsOf } from "./hand-over.ts";
 import { bindingKey, bindingMember, permanentBindingKey, queueLists, type RedisKeys, redisKeys } from "./keys.ts";
-import { LeaseKeeper } from "./lease-keeper.ts";
+import { leaseSeconds } from "./lease.ts";
+import type { RedisLease } from "./lease-thread.ts";
 import { Ledger } from "./ledger.ts";
 import { type RedisLender, sameServer } from "./lending.ts";
 import { locateIn } from "./locating.ts";
@@ -106,7 +109,7 @@ export class RedisBroker implements Broker, RedisLender {
       onParked: (now, due) => this.#openFlow?.alarm(now, due),
       onReturned: () => this.#openFlow?.wake(),
       onLapsed: () => {
-        this.#keeper?.rename(this.#ledger.consumerId);
+        this.#keeper?.tell(this.#ledger.consumerId);
         this.#openFlow?.beginAnew();
       },
     });
@@ -248,22 +251,18 @@ export class RedisBroker implements Broker, RedisLender {
   /** Undefined where there can be no thread: its options hold what cannot be handed to one, such as a function. */
   #keepLease(): LeaseKeeper | undefined {
     const { transportOptions, connectTimeout, useSsl, logger } = this.#options;
-    const birth = {
-      url: this.#url,
-      address: { transportOptions, connectTimeout, ...(useSsl === undefined ? {} : { useSsl }) },
-      consumersKey: this.#keys.consumers,
-      consumerId: this.#ledger.consumerId,
+    return LeaseKeeper.start<RedisLease>({
+      program: program("broker/redis/lease-thread"),
+      birth: {
+        url: this.#url,
+        address: { transportOptions, connectTimeout, ...(useSsl === undefined ? {} : { useSsl }) },
+        consumersKey: this.#keys.consumers,
+        consumerId: this.#ledger.consumerId,
+      },
+      lease: leaseSeconds,
       longest: positive(transportOptions.visibility_timeout) ?? 3600,
-    };
-    try {
-      return new LeaseKeeper(birth, logger);
-    } catch (error) {
-      logger?.warn(
-        { err: error },
-        "messages of tasks that never yield may be delivered twice: their lease is not kept",
-      );
-      return undefined;
-    }
+      log: logger,
+    });
   }
 
   /** The connections of subscriptions, made for the first and again after they were lost. */

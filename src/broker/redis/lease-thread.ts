@@ -1,36 +1,34 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
+import { type LeaseThreadBirth, watchLease } from "../lease-watch.ts";
 import type { RedisConnection } from "./connection.ts";
-import type { LeaseThreadBirth } from "./lease-keeper.ts";
+import type { AddressOptions } from "./options.ts";
 
-/** Looks in a row without a sign of life after which the event loop counts as blocked: 1.5 s, a quarter of a lease. */
-const blockedAfter = 3;
+/** What the thread is told at birth. */
+export interface RedisLease {
+  readonly url: string;
+  readonly address: AddressOptions;
+  readonly consumersKey: string;
+  readonly consumerId: string;
+}
 
-const { url, address, consumersKey, consumerId, beats, beatMs, longest } = workerData as LeaseThreadBirth;
-let id = consumerId;
+const birth = workerData as LeaseThreadBirth & RedisLease;
+let id = birth.consumerId;
 parentPort?.on("message", (renamed: string) => {
   id = renamed;
 });
 
 let link: RedisConnection | undefined;
-let seen = -1;
-let silent = 0;
-for (;;) {
-  await sleep(beatMs);
-  const beat = Atomics.load(beats, 0);
-  silent = beat === seen ? silent + 1 : 0;
-  seen = beat;
-  const isBlocked = silent >= blockedAfter && (silent * beatMs) / 1000 < longest;
-  if (isBlocked)
-    await renew().catch(() => drop()); // the next look tries again
-  else drop();
-}
-
-async function renew(): Promise<void> {
-  const { keepLeaseScript, leaseSeconds } = await import("./lease.ts");
-  link ??= await connect();
-  await link.run(keepLeaseScript, [consumersKey], [id, leaseSeconds]);
-}
+await watchLease(birth, {
+  async renew() {
+    const { keepLeaseScript, leaseSeconds } = await import("./lease.ts");
+    link ??= await connect();
+    await link.run(keepLeaseScript, [birth.consumersKey], [id, leaseSeconds]);
+  },
+  drop() {
+    link?.drop();
+    link = undefined;
+  },
+});
 
 async function connect(): Promise<RedisConnection> {
   const [{ RedisConnection }, { redisAddress }, { parseBrokerUrl }, { brokerError }] = await Promise.all([
@@ -39,12 +37,8 @@ async function connect(): Promise<RedisConnection> {
     import("../../config/url.ts"),
     import("./errors.ts"),
   ]);
+  const { url, address } = birth;
   const parsed = parseBrokerUrl(url);
   if (parsed.transport !== "redis") throw new TypeError("not the URL of a Redis broker");
   return await RedisConnection.open({ address: redisAddress(parsed, url, address), error: brokerError, deadline: 2 });
-}
-
-function drop(): void {
-  link?.drop();
-  link = undefined;
 }

@@ -3,9 +3,6 @@ import { redisScript } from "./scripts.ts";
 /** Seconds a consumer that says nothing counts as alive. */
 export const leaseSeconds = 6;
 
-/** Milliseconds between two signs of life of the event loop, and between two looks for them. */
-export const beatMs = 500;
-
 /**
  * Keeps a lease that still lives, and does nothing else.
  *

@@ -232,6 +232,7 @@ export class SqliteBroker implements Broker {
     const keeper = new Keeper(db, queries, {
       lease: this.#lease,
       identity: this.#identity(),
+      mayBlock: this.#options.mayBlock ?? false,
       logger: this.#options.logger,
     });
     return { db, queries, keeper };

@@ -1,13 +1,18 @@
-import { livenessOf, type ProcessIdentity } from "../../system/process-identity.ts";
+import { program } from "../../system/installation.ts";
+import { isInSight, livenessOf, type ProcessIdentity } from "../../system/process-identity.ts";
 import type { Sqlite } from "../../system/sqlite.ts";
+import { LeaseKeeper } from "../lease-keeper.ts";
 import type { BrokerLog } from "../options.ts";
 import { bell } from "./bell.ts";
+import type { SqliteLease } from "./lease-thread.ts";
 import type { ConsumerRow, Queries } from "./queries.ts";
 
 export interface KeeperOptions {
   /** Seconds after which a consumer that has not renewed, and cannot be seen to live, counts as dead. */
   readonly lease: number;
   readonly identity: ProcessIdentity;
+  /** Tasks may block the event loop: the consumers are known to live all the same. */
+  readonly mayBlock: boolean;
   readonly logger: BrokerLog | undefined;
 }
 
@@ -34,6 +39,7 @@ export class Keeper {
   #sweep: NodeJS.Timeout | undefined;
   #alarm: NodeJS.Timeout | undefined;
   #stopListening: (() => void) | undefined;
+  #whileBlocked: LeaseKeeper | undefined;
   #checking = false;
   /** Grows with every start and stop: a round of an earlier shift does not go on in a later one. */
   #shift = 0;
@@ -47,10 +53,13 @@ export class Keeper {
   add(consumer: Kept): void {
     this.#consumers.set(consumer.id, consumer);
     if (this.#consumers.size === 1) this.#start();
+    else this.#whileBlocked?.tell([...this.#consumers.keys()]);
   }
 
   remove(id: number): void {
-    if (this.#consumers.delete(id) && this.#consumers.size === 0) this.#stop();
+    if (!this.#consumers.delete(id)) return;
+    if (this.#consumers.size === 0) this.#stop();
+    else this.#whileBlocked?.tell([...this.#consumers.keys()]);
   }
 
   /** Inside `write`: what goes with a consumer, whether it left or died. */
@@ -62,7 +71,8 @@ export class Keeper {
   }
 
   #start(): void {
-    const { lease } = this.#options;
+    const { lease, identity } = this.#options;
+    if (!isInSight(identity)) this.#keepWhileBlocked();
     const renewEveryMs = (lease * 1000) / 3;
     const sweepEveryMs = Math.min(1000, renewEveryMs);
     // Stopped while a round is under way, it must not begin another; started anew, not two at once.
@@ -84,10 +94,26 @@ export class Keeper {
 
   #stop(): void {
     this.#shift += 1;
+    this.#whileBlocked?.stop();
+    this.#whileBlocked = undefined;
     this.#stopListening?.();
     clearTimeout(this.#renewal);
     clearTimeout(this.#sweep);
     clearTimeout(this.#alarm);
+  }
+
+  /** For those who cannot see this process. A thread takes memory: where all can, there is none. */
+  #keepWhileBlocked(): void {
+    const { lease, mayBlock, logger } = this.#options;
+    if (!mayBlock) return;
+    this.#whileBlocked ??= LeaseKeeper.start<SqliteLease>({
+      program: program("broker/sqlite/lease-thread"),
+      birth: { path: this.#db.path, consumers: [...this.#consumers.keys()] },
+      lease,
+      // As where it can be seen to live: for as long as it does.
+      longest: Number.POSITIVE_INFINITY,
+      log: logger,
+    });
   }
 
   async #renew(): Promise<void> {
@@ -108,7 +134,11 @@ export class Keeper {
     const { identity, lease, logger } = this.#options;
     const isDead = (consumer: ConsumerRow): boolean => isGone(consumer, identity, Date.now(), lease);
     await this.#quietly(async () => {
-      const dead = await this.#db.read(() => this.#queries.consumers().filter(isDead));
+      const shift = this.#shift;
+      const all = await this.#db.read(() => this.#queries.consumers());
+      if (shift === this.#shift && all.some((other) => other.identity.machine !== identity.machine))
+        this.#keepWhileBlocked();
+      const dead = all.filter(isDead);
       if (dead.length === 0) return;
       const returned = await this.#db.write(() => {
         const still = new Set(
