@@ -166,9 +166,7 @@ export class Executor {
     const run: CurrentRun = {
       id: headers.id,
       name: task.name,
-      get context() {
-        return context;
-      },
+      context: () => context,
       rootId: headers.root_id ?? headers.id,
       priority: properties.priority ?? null,
       children,

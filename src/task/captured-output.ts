@@ -18,7 +18,7 @@ export interface CaptureOptions {
 export const logsOfTasks =
   (outside?: Logger): LoggerOf =>
   (run) =>
-    run === null ? outside : run.context.log;
+    run === null ? outside : run.context().log;
 
 /** What captures that have ended lie upon, by the getter they put in place: taken away when nothing lies on them any more. */
 const ended = new WeakMap<() => Writable, PropertyDescriptor>();

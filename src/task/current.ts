@@ -7,7 +7,7 @@ export interface CurrentRun {
   readonly id: string;
   readonly name: string;
   /** What the task itself sees. */
-  readonly context: TaskContext;
+  readonly context: () => TaskContext;
   readonly rootId: string;
   readonly priority: number | null;
   /** Calls made so far, for the `children` of the result. */
@@ -39,10 +39,10 @@ export function callDirectly<T>(context: TaskContext, work: () => T): T {
  */
 export function currentTask(): TaskContext | undefined {
   const [run, direct] = [currentRun.getStore(), directCall.getStore()];
-  return direct !== undefined && direct.within === run ? direct.context : run?.context;
+  return direct !== undefined && direct.within === run ? direct.context : run?.context();
 }
 
 /** The same, but for the task a message or `apply` is for: not one that was simply called by it. */
 export function currentWorkerTask(): TaskContext | undefined {
-  return currentRun.getStore()?.context;
+  return currentRun.getStore()?.context();
 }

@@ -11,7 +11,7 @@ export function getTaskLogger(name: string): Logger {
 }
 
 function taskLogger(bindings: LogFields): Logger {
-  const current = (): Logger => currentRun.getStore()?.context.log ?? outside;
+  const current = (): Logger => currentRun.getStore()?.context().log ?? outside;
   const method =
     (level: LogLevel) =>
     (first: string | LogFields | Error, ...rest: readonly unknown[]): void => {
