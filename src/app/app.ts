@@ -14,7 +14,7 @@ import { createChunks, createMap, createStarmap } from "../canvas/map.ts";
 import type { Call } from "../canvas/plan.ts";
 import { createSignature } from "../canvas/signature.ts";
 import { type Conf, createConf } from "../config/conf.ts";
-import { effectiveBrokerUrls, effectiveResultBackend } from "../config/effective.ts";
+import { effectiveBrokerUrls, effectiveResultBackend, redisDefaults, redisStoreOptions } from "../config/effective.ts";
 import { settingsFromEnvironment } from "../config/resolve.ts";
 import type { Settings, SettingsInput } from "../config/settings.ts";
 import { sharesStore } from "../config/shared-store.ts";
@@ -693,7 +693,8 @@ export class Tq implements AsyncDisposable {
       expires: settings.resultExpires,
       serializer: settings.resultSerializer,
       accept: normalizeAccept(settings.resultAcceptContent ?? settings.acceptContent),
-      transportOptions: settings.resultBackendTransportOptions,
+      redisDefaults: redisDefaults(settings),
+      transportOptions: { ...redisStoreOptions(this.conf), ...settings.resultBackendTransportOptions },
       brokerUrls: effectiveBrokerUrls(settings, "write"),
       persistent: settings.resultPersistent ?? false,
       broker: () => this.#shared,

@@ -1,4 +1,5 @@
 import type { Broker } from "../broker/broker.ts";
+import type { RedisDefaults } from "../config/url.ts";
 
 /** What every result store is made with, complete: defaults were filled in by whoever read the settings. */
 export interface BackendOptions {
@@ -18,6 +19,8 @@ export interface BackendOptions {
   readonly connectTimeout?: number;
   /** `redis_backend_use_ssl`: true, or TLS options under Python's or Node's names. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
+  /** What the URL of a Redis store may leave out: `redis_host` and the like. */
+  readonly redisDefaults?: RedisDefaults;
   /** A broker of this process: a store on the same server may use its connections rather than make some. */
   readonly broker?: () => Broker | undefined;
 }

@@ -66,3 +66,21 @@ export function redisDefaults(
     password: settings.redisPassword,
   };
 }
+
+/**
+ * What the settings `redis_socket_*` and `redis_client_name` say of the connections of a Redis result store, as far
+ * as they were given, in the words of its transport options.
+ */
+export function redisStoreOptions(conf: {
+  readonly settings: Settings;
+  isSet(name: string): boolean;
+}): Readonly<Record<string, unknown>> {
+  const words = {
+    redisSocketTimeout: "socket_timeout",
+    redisSocketConnectTimeout: "socket_connect_timeout",
+    redisSocketKeepalive: "socket_keepalive",
+    redisClientName: "client_name",
+  } as const;
+  const given = (Object.keys(words) as (keyof typeof words)[]).filter((key) => conf.isSet(key));
+  return Object.fromEntries(given.map((key) => [words[key], conf.settings[key]]));
+}

@@ -1,4 +1,4 @@
-import { effectiveBrokerUrls, effectiveResultBackend } from "./effective.ts";
+import { effectiveBrokerUrls, effectiveResultBackend, redisDefaults } from "./effective.ts";
 import type { Settings } from "./settings.ts";
 import { parseBackendUrl, parseBrokerUrl, type RedisUrl } from "./url.ts";
 
@@ -14,7 +14,7 @@ export function sharesStore(settings: Settings): boolean {
   if (url === undefined || reading.length > 1 || writing.length > 1 || writing[0] !== url) return false;
   try {
     const broker = parseBrokerUrl(url);
-    const backend = parseBackendUrl(effectiveResultBackend(settings));
+    const backend = parseBackendUrl(effectiveResultBackend(settings), redisDefaults(settings));
     if (broker.transport === "sqlite") return backend.transport === "sqlite" && backend.path === broker.path;
     if (broker.transport !== "redis" || backend.transport !== "redis") return false;
     return serverOf(broker) === serverOf(backend);

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Redis } from "ioredis";
 import { expect, test } from "vitest";
+import { Tq } from "../../src/app/app.ts";
 import { defaultBackendOptions } from "../../src/backend/options.ts";
 import { encodeRecord } from "../../src/backend/record.ts";
 import { createRedisBackend } from "../../src/backend/redis/backend.ts";
@@ -18,6 +19,29 @@ describeWith("redis-server", "the Redis result store", () => {
       connect: async (overrides = {}) => createRedisBackend(server.url, { ...defaultBackendOptions, ...overrides }),
       dispose: () => server[Symbol.asyncDispose](),
     };
+  });
+
+  test("the settings redis_* say what its URL leaves out, and how its connections are", async () => {
+    await using server = await freshRedis();
+    const { hostname, port } = new URL(server.url);
+    await using app = new Tq("client", {
+      broker: server.url,
+      backend: "redis://",
+      redisHost: hostname,
+      redisPort: Number(port),
+      redisDb: 5,
+      redisClientName: "results",
+      redisSocketConnectTimeout: 3,
+    });
+    const eye = new Redis(server.url, { db: 5 });
+    try {
+      const id = randomUUID();
+      await eye.set(`celery-task-meta-${id}`, JSON.stringify({ status: "SUCCESS", result: 7, task_id: id }));
+      expect(await app.asyncResult(id).get({ timeout: 10 })).toBe(7);
+      expect(String(await eye.client("LIST"))).toMatch(/ name=results .* db=5 /);
+    } finally {
+      eye.disconnect();
+    }
   });
 
   test("over a broker's connections: each stays in its database, and a lost connection is made once for both", async () => {

@@ -93,6 +93,7 @@ test("a setting is honoured and Celery's unless it says otherwise", () => {
     doc: "A doc.",
     old: null,
     honoured: true,
+    inert: null,
     own: false,
   });
 });

@@ -27,7 +27,7 @@ const defaultPatience = 5;
  * Throws `ImproperlyConfigured` for a URL or options that cannot work.
  */
 export function createRedisBackend(url: string, options: BackendOptions): ResultBackend {
-  const parsed = parseBackendUrl(url);
+  const parsed = parseBackendUrl(url, options.redisDefaults);
   if (parsed.transport !== "redis") throw new ImproperlyConfigured("not the URL of a Redis result store");
   return new RedisBackend(redisAddress(parsed, url, options), options);
 }
