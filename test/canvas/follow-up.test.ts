@@ -99,7 +99,7 @@ describe("what follows a task is what a Celery worker sends", () => {
     const { plans, failed } = planChordErrbacks(body, sent(name, 1).headers, { newId: countingIds(), isInline });
     compare(plans, name, 2);
     expect(failed).toEqual([
-      { taskId: body.options.task_id, chord: null, groupId: body.options.group_id, groupIndex: null },
+      { taskId: body.options.task_id, task: "wt.xsum", chord: null, groupId: body.options.group_id, groupIndex: null },
     ]);
   });
 
