@@ -303,11 +303,11 @@ function evaluateCall(call: Call, given: readonly Value[], answers: Answer[]): V
 function evaluateGroup(parts: readonly Drawn[], given: readonly Value[], answers: Answer[]): Many | undefined {
   const values = parts.map((part) => evaluate(part, given, answers));
   if (values.includes(undefined)) return undefined;
-  // What ends in several results stands for all of them; in which order then, Celery leaves open.
+  // A group among the members is one with them, in an order Celery leaves open; what only ends in one is a list in its place.
   const many = parts.flatMap((part, index) =>
-    endsInMany(part) ? (values[index] as Many).many : [values[index] as Value],
+    part.kind === "group" ? (values[index] as Many).many : [values[index] as Value],
   );
-  return { many, ordered: !parts.some(endsInMany) };
+  return { many, ordered: !parts.some(({ kind }) => kind === "group") };
 }
 
 /** Whether what came is what was to come. */
