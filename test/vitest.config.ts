@@ -8,7 +8,8 @@ export default defineConfig({
     setupFiles: ["test/helpers/leaks.ts"],
     // A fresh process per file: tests look at their own process, its children and its environment.
     pool: "forks",
-    maxWorkers: 2,
+    // They wait more than they compute: three at once keep two processors busy.
+    maxWorkers: 3,
     // What is built is run as it is, by tests as by the children they start.
     server: { deps: { external: [/\/dist\//] } },
     testTimeout: 60_000,
