@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -54,6 +55,26 @@ describe.each([
     );
     expect(returned.map((value, n) => value === bodies[n])).toEqual(bodies.map(() => true));
   });
+});
+
+test("what a child said before it died is heard, although it is written to when it is dead already", async () => {
+  const { pool } = await started({ concurrency: 1, optimization: "fast" });
+  for (let round = 0; round < 6; round += 1) {
+    await pool.run(jobOf("wait", [0]), accept); // one that lives
+    const [pid = 0] = pidsOf(pool);
+    const begunBy: (number | null)[] = [];
+    const died = pool.run(jobOf("exit", [3]), (runner) => begunBy.push(runner.pid));
+    await new Promise<void>((resolve) => setImmediate(resolve)); // it is on its way
+    // Nothing is read here until the child is dead, and the next job is written to it.
+    const patience = performance.now() + 5_000;
+    while (!/^State:\s+Z[\s\S]*^Threads:\s+1$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"))) {
+      if (performance.now() > patience) throw new Error("the child lives");
+    }
+    const next = pool.run(jobOf("wait", [0]), accept);
+    expect((await died).outcome).toMatchObject({ kind: "lost", accepted: true, exitCode: 3 });
+    expect(begunBy).toEqual([pid]);
+    expect((await next).outcome).toMatchObject({ kind: "success" });
+  }
 });
 
 describe("batches (-O fast)", () => {

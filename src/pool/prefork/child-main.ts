@@ -10,25 +10,30 @@ import { JobRunner } from "../job-runner.ts";
 import { relayedLogger } from "../relayed-logger.ts";
 import { startFailure } from "../start-failure.ts";
 import { takeClaim } from "./claims.ts";
-import { birthVariable, type ChildBirth, encodeFromChild, type FromChild, type ToChild, ToChildReader } from "./ipc.ts";
-
-/** Where the parent put the pipe of tokens, if there is one. */
-const claimsFd = 4;
+import {
+  birthVariable,
+  type ChildBirth,
+  childFds,
+  encodeFromChild,
+  type FromChild,
+  type ToChild,
+  ToChildReader,
+} from "./ipc.ts";
 
 /** Bytes read in one step: as much as the system keeps for a socket. */
 const readAtOnce = 262_144;
 
 /**
- * What runs in a child: load the app, then take jobs from the socket pair, as many at once as it
+ * What runs in a child: load the app, then take jobs from its parent, as many at once as it
  * has slots. The child exits when the other end is gone: it never outlives its parent.
  */
 class ChildMain {
   readonly #birth: ChildBirth;
   readonly #frames = new ToChildReader((frame) => this.#onFrame(frame));
-  readonly #channel = new Socket({
-    fd: 3,
+  readonly #answers = new Socket({ fd: childFds.answers, writable: true });
+  readonly #orders = new Socket({
+    fd: childFds.orders,
     readable: true,
-    writable: true,
     // One buffer for all that comes: each time another one would be memory for the collector to look after.
     onread: { buffer: Buffer.allocUnsafeSlow(readAtOnce), callback: (length, buffer) => this.#onRead(length, buffer) },
   } as SocketConstructorOpts & ConnectOpts);
@@ -46,8 +51,8 @@ class ChildMain {
   }
 
   async start(): Promise<void> {
-    this.#channel.on("close", () => process.exit(0));
-    this.#channel.on("error", () => process.exit(0));
+    this.#orders.on("close", () => process.exit(0));
+    for (const channel of [this.#orders, this.#answers]) channel.on("error", () => process.exit(0));
     // The parent decides when to stop; a Ctrl-C reaches the whole process group.
     process.on("SIGINT", () => undefined);
     // They mean something to the parent. Here one would end the process; the other is Node's own, by which the parent sees its stack.
@@ -59,7 +64,7 @@ class ChildMain {
     } catch (error) {
       this.#send({ kind: "failed", message: startFailure(error) });
       this.#flush();
-      this.#channel.end(() => process.exit(1));
+      this.#answers.end(() => process.exit(1));
       return;
     }
     this.#send({ kind: "ready", listensToUsr1: process.listenerCount("SIGUSR1") > 0 });
@@ -134,7 +139,7 @@ class ChildMain {
   #take(): { readonly seq: number; readonly job: Job } | undefined {
     if (!this.#birth.claims) return this.#waiting.shift();
     if (this.#waiting.length === 0) return undefined;
-    this.#claimed ??= takeClaim(claimsFd);
+    this.#claimed ??= takeClaim(childFds.claims);
     const mine = this.#claimed === undefined ? -1 : this.#waiting.findIndex(({ seq }) => seq === this.#claimed);
     const next = this.#waiting[mine];
     this.#waiting = mine < 0 ? [] : this.#waiting.slice(mine + 1);
@@ -157,7 +162,7 @@ class ChildMain {
 
   #flush(): void {
     if (this.#outgoing === "") return;
-    this.#channel.write(this.#outgoing);
+    this.#answers.write(this.#outgoing);
     this.#outgoing = "";
   }
 
@@ -167,7 +172,7 @@ class ChildMain {
     void Promise.resolve(goodbye)
       .then(() => this.#app?.close())
       .catch(() => undefined)
-      .then(() => this.#channel.end(() => process.exit(0)));
+      .then(() => this.#answers.end(() => process.exit(0)));
   }
 }
 

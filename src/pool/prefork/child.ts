@@ -10,7 +10,15 @@ import { residentMemory } from "../../system/resident-memory.ts";
 import type { AbandonReason, Member, MemberEvents } from "../crew/member.ts";
 import { ChildStack } from "./child-stack.ts";
 import type { Claims } from "./claims.ts";
-import { birthVariable, type ChildBirth, encodeToChild, type FromChild, FromChildReader, LineSplitter } from "./ipc.ts";
+import {
+  birthVariable,
+  type ChildBirth,
+  childFds,
+  encodeToChild,
+  type FromChild,
+  FromChildReader,
+  LineSplitter,
+} from "./ipc.ts";
 
 const childMain = program("pool/prefork/child-main");
 
@@ -27,7 +35,8 @@ export interface ChildParts {
  */
 export class Child implements Member {
   readonly #process: ChildProcess;
-  readonly #channel: Duplex;
+  /** What it is given. A channel of its own: writing to a child that has died ends it, and what that had said before is read all the same. */
+  readonly #orders: Duplex;
   readonly #claims: Claims | undefined;
   readonly #stack: ChildStack | undefined;
   /** Whether the signal for its inspector would go to somebody in it. */
@@ -44,11 +53,18 @@ export class Child implements Member {
     this.#process = spawn(process.execPath, [...inspector, childMain, titleRoom], {
       cwd: birth.cwd,
       env: { ...process.env, [birthVariable]: JSON.stringify(birth) },
-      stdio: ["ignore", piped ? "pipe" : "inherit", piped ? "pipe" : "inherit", "pipe", ...(claims ? [claims.fd] : [])],
+      stdio: [
+        "ignore",
+        piped ? "pipe" : "inherit",
+        piped ? "pipe" : "inherit",
+        "pipe",
+        "pipe",
+        ...(claims ? [claims.fd] : []),
+      ],
     });
     if (piped && inspector.length > 0)
       this.#stack = new ChildStack(this.#process, { allowsDebuggers: debuggable(process.env) });
-    this.#channel = this.#process.stdio[3] as Duplex;
+    this.#orders = this.#process.stdio[childFds.orders] as Duplex;
     if (this.#process.pid !== undefined) guard.watch(this.#process.pid);
     this.#listen(events, guard);
   }
@@ -110,18 +126,19 @@ export class Child implements Member {
     if (outgoing.length === 0) return;
     this.#outgoing = [];
     if (this.#offered.length > 0) this.#claims?.offer(this.#offered.splice(0));
-    if (!this.#channel.writable) return;
-    if (outgoing.length > 1) this.#channel.cork();
-    for (const piece of outgoing) this.#channel.write(piece);
-    if (outgoing.length > 1) this.#channel.uncork();
+    if (!this.#orders.writable) return;
+    if (outgoing.length > 1) this.#orders.cork();
+    for (const piece of outgoing) this.#orders.write(piece);
+    if (outgoing.length > 1) this.#orders.uncork();
   }
 
   #listen(events: MemberEvents, guard: Guard): void {
     const frames = new FromChildReader((frame) => this.#onFrame(frame, events));
-    this.#channel.on("data", (chunk: Buffer) => frames.push(chunk));
+    const { stdout, stderr, stdio } = this.#process;
+    const answers = stdio[childFds.answers] as Duplex;
+    answers.on("data", (chunk: Buffer) => frames.push(chunk));
     // A dying child's pipes may break while being written to; its exit tells the story.
-    this.#channel.on("error", () => undefined);
-    const { stdout, stderr } = this.#process;
+    for (const channel of [answers, this.#orders]) channel.on("error", () => undefined);
     for (const stream of [stdout, stderr]) {
       if (!stream) continue;
       const lines = new LineSplitter((bytes) => {

@@ -10,7 +10,7 @@ import { BufferPool } from "../../util/buffer-pool.ts";
 import type { AbandonReason } from "../crew/member.ts";
 
 /**
- * The language between the parent and one child, over a socket pair: lines, each with its kind
+ * The language between the parent and one child, over a pair of sockets for each direction: lines, each with its kind
  * as first letter. What is large and already text follows its line and is neither escaped nor parsed
  * on the way: the body of a message as so many bytes, the document of a result as a line of its own.
  */
@@ -53,13 +53,16 @@ export interface ChildBirth {
   readonly redirect: LogLevel | null;
   /** Tasks it runs at once. */
   readonly slots: number;
-  /** Whether it takes a token of descriptor 4 before it begins a job. */
+  /** Whether it takes a token before it begins a job. */
   readonly claims: boolean;
   /** Settings given on the command line, which win over the app's own. */
   readonly overrides: Readonly<Record<string, unknown>>;
 }
 
 export const birthVariable = "TQ_CHILD";
+
+/** The child's end of what it shares with its parent; the pipe of tokens is there only where there is one. */
+export const childFds = { answers: 3, orders: 4, claims: 5 } as const;
 
 const letters = {
   run: "r",
