@@ -3,6 +3,7 @@ import { chordBody, chordHeader, createChord } from "../canvas/chord.ts";
 import { createGroup } from "../canvas/group.ts";
 import { joinSignatures } from "../canvas/join.ts";
 import { chunksToGroup, isChunks } from "../canvas/map.ts";
+import { withTasks } from "../canvas/signature.ts";
 import { addErrbacks } from "../canvas/simplify.ts";
 import { type SignatureDict, type SignatureLike, signatureDict } from "../protocol/signature.ts";
 import type {
@@ -56,7 +57,7 @@ export class Group<A extends Anything = Anything, R = unknown, K extends ResultK
   }
 
   #withTasks(tasks: readonly SignatureDict[]): this {
-    this.dict = { ...this.dict, kwargs: { ...this.dict.kwargs, tasks } };
+    this.dict = withTasks(this.dict, tasks);
     return this;
   }
 }

@@ -40,7 +40,7 @@ export class ResultSet<T extends readonly unknown[] = unknown[]> {
   }
 
   get leaves(): readonly string[] {
-    return this.#results.flatMap((result) => [...result.leaves]);
+    return this.stored.map(({ id }) => id);
   }
 
   get stored(): readonly StoredResult[] {

@@ -49,7 +49,7 @@ export class AsyncResult<T = unknown> implements ResultHandle<T> {
   }
 
   get leaves(): readonly string[] {
-    return this.ignored ? [] : [this.id];
+    return this.stored.map(({ id }) => id);
   }
 
   get stored(): readonly StoredResult[] {

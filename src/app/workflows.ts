@@ -215,7 +215,8 @@ const placed = ({ id, task, state }: Progress["open"][number], places: ReadonlyM
 });
 
 /** Whether it is to be sent again; one nobody has looked for is. */
-const isMissing = (place: CallPlace | undefined): boolean => place === undefined || /^(lost|untold)$/.test(place.kind);
+const isMissing = (place: CallPlace | undefined): boolean =>
+  place === undefined || place.kind === "lost" || place.kind === "untold";
 
 const idOf = (call: { readonly options: Readonly<Record<string, unknown>> }): string => String(call.options.task_id);
 

@@ -11,6 +11,7 @@ import {
   textOption,
   withOptions,
   without,
+  withTasks,
 } from "./signature.ts";
 import { placed, placeOf } from "./simplify.ts";
 
@@ -44,7 +45,7 @@ function freezeChain(chain: SignatureDict, place: Place, context: FreezeContext)
   own[own.length - 1] = placed(own.at(-1) as SignatureDict, placeOf(chain.options));
   const { steps, result } = freezeSteps(own, place, context);
   const signature = withOptions(
-    { ...chain, kwargs: { ...chain.kwargs, tasks: steps } },
+    withTasks(chain, steps),
     // The chain goes by the id of its end: a chord that fails has to fail it (5.6.2 wrote null here).
     { ...without(chain.options, "group_id", "group_index", "chord"), task_id: endId(steps.at(-1) as SignatureDict) },
   );
@@ -75,7 +76,10 @@ function freezeGroup(group: SignatureDict, place: Place, context: FreezeContext)
     freeze(member, { groupId, groupIndex, chord }, context),
   );
   const signature = withOptions(
-    { ...group, kwargs: { ...group.kwargs, tasks: members.map((member) => member.signature) } },
+    withTasks(
+      group,
+      members.map((member) => member.signature),
+    ),
     { ...options, task_id: id, group_id: groupId, group_index: place.groupIndex ?? options.group_index, chord },
   );
   return { signature, result: (parent) => [[id, parent], members.map((member) => member.result(null))] };

@@ -2,7 +2,7 @@ import type { SignatureDict } from "../protocol/signature.ts";
 import { chainTasks, isChain } from "./chain.ts";
 import { chordBody, chordHeader, isChord, withParts } from "./chord.ts";
 import { groupTasks, isGroup } from "./group.ts";
-import { signatureList } from "./signature.ts";
+import { signatureList, withTasks } from "./signature.ts";
 import { addErrbacks } from "./simplify.ts";
 
 /**
@@ -18,11 +18,11 @@ export function withHeaderErrbacks(signature: SignatureDict, given: readonly Sig
       // With a step behind it a group is the header of a chord.
       return isGroup(step) && index < steps.length - 1 ? addErrbacks(inside, errbacks) : inside;
     });
-    return { ...signature, kwargs: { ...signature.kwargs, tasks } };
+    return withTasks(signature, tasks);
   }
   if (isGroup(signature)) {
     const tasks = groupTasks(signature).map((task) => withHeaderErrbacks(task, given));
-    return { ...signature, kwargs: { ...signature.kwargs, tasks } };
+    return withTasks(signature, tasks);
   }
   if (!isChord(signature)) return signature;
   const header = addErrbacks(withHeaderErrbacks(chordHeader(signature), []), errbacks);

@@ -83,6 +83,11 @@ export function withOptions(signature: SignatureDict, options: Options): Signatu
   return { ...signature, options: mergeOptions(options, {}) };
 }
 
+/** The chain or group with these tasks in it instead of its own. */
+export function withTasks(signature: SignatureDict, tasks: readonly SignatureDict[]): SignatureDict {
+  return { ...signature, kwargs: { ...signature.kwargs, tasks } };
+}
+
 /** Options without some of them. */
 export function without(options: Options, ...keys: readonly string[]): Options {
   const rest: Record<string, unknown> = {};

@@ -13,6 +13,7 @@ import {
   textOption,
   withOptions,
   without,
+  withTasks,
 } from "./signature.ts";
 
 /**
@@ -46,8 +47,8 @@ const isEmptyGroup = (signature: SignatureDict): boolean => isGroup(signature) &
 function simplifyGroup(group: SignatureDict): SignatureDict {
   const tasks = groupTasks(group)
     .map(simplify)
-    .filter((task) => task !== null && !isEmptyGroup(task));
-  return { ...group, kwargs: { ...group.kwargs, tasks } };
+    .filter((task): task is SignatureDict => task !== null && !isEmptyGroup(task));
+  return withTasks(group, tasks);
 }
 
 function simplifyChord(chord: SignatureDict): SignatureDict {
@@ -72,7 +73,7 @@ function simplifyChain(chain: SignatureDict): SignatureDict | null {
   }
   const joined = joinGroups(steps);
   if (joined.length === 0) return empty;
-  const whole = { ...chain, kwargs: { ...chain.kwargs, tasks: joined } };
+  const whole = withTasks(chain, joined);
   return joined.length === 1 ? (distribute(whole)[0] as SignatureDict) : whole;
 }
 
@@ -193,7 +194,7 @@ export function addLinks(signature: SignatureDict, links: readonly SignatureDict
     const [first, ...others] = groupTasks(signature);
     if (first === undefined) return signature;
     const deaf = links.map((link) => ({ ...link, immutable: true }));
-    return { ...signature, kwargs: { ...signature.kwargs, tasks: [addLinks(first, deaf), ...others] } };
+    return withTasks(signature, [addLinks(first, deaf), ...others]);
   }
   const { options } = signature;
   return { ...signature, options: { ...options, link: extendLinks(options.link, links) } };
@@ -208,14 +209,12 @@ export function addErrbacks(signature: SignatureDict, errbacks: readonly Signatu
   if (isChord(signature)) {
     const header = chordHeader(signature);
     const inner = (task: SignatureDict): SignatureDict => (isChord(task) ? addErrbacks(task, errbacks) : task);
-    const nested = isGroup(header) && groupTasks(header).some(isChord);
-    const tasks = nested ? groupTasks(header).map(inner) : [];
-    const whole = nested ? { ...header, kwargs: { ...header.kwargs, tasks } } : header;
+    const whole = isGroup(header) ? withTasks(header, groupTasks(header).map(inner)) : header;
     return withParts(signature, whole, addErrbacks(chordBody(signature), errbacks));
   }
   if (isGroup(signature)) {
     const tasks = groupTasks(signature).map((task) => addErrbacks(task, errbacks));
-    return { ...signature, kwargs: { ...signature.kwargs, tasks } };
+    return withTasks(signature, tasks);
   }
   const { options } = signature;
   return { ...signature, options: { ...options, link_error: extendLinks(options.link_error, errbacks) } };

@@ -2,7 +2,7 @@ import type { SignatureDict } from "../protocol/signature.ts";
 import { chainTasks, isChain } from "./chain.ts";
 import { chordBody, chordHeader, isChord, withParts } from "./chord.ts";
 import { groupTasks, isGroup } from "./group.ts";
-import { type Options, signatureList } from "./signature.ts";
+import { type Options, signatureList, withTasks } from "./signature.ts";
 
 /**
  * Stamps by name. With a key `stamped_headers` only the names it lists are stamps and the others
@@ -50,14 +50,14 @@ function stamp(signature: SignatureDict, headers: Stamps, how: StampOptions): Si
   if (isChain(signature)) {
     const own = withHeaders(headers, visitor?.onChainStart?.(signature, headers), how);
     const tasks = chainTasks(signature).map((task) => stamp(task, own, how));
-    const stamped = { ...stampLinks(signature, own, how), kwargs: { ...signature.kwargs, tasks } };
+    const stamped = withTasks(stampLinks(signature, own, how), tasks);
     visitor?.onChainEnd?.(stamped, own);
     return stamped;
   }
   if (isGroup(signature)) {
     const own = withHeaders(headers, visitor?.onGroupStart?.(signature, headers), how);
     const tasks = groupTasks(signature).map((task) => stamp(task, own, how));
-    const stamped = { ...stampLinks(signature, own, how), kwargs: { ...signature.kwargs, tasks } };
+    const stamped = withTasks(stampLinks(signature, own, how), tasks);
     visitor?.onGroupEnd?.(stamped, own);
     return stamped;
   }
@@ -75,7 +75,7 @@ function stampChord(chord: SignatureDict, headers: Stamps, how: StampOptions): S
     : visitor?.onGroupStart?.(header, headers);
   const own = withHeaders(headers, given, how);
   const tasks = groupTasks(header).map((task) => stamp(task, own, how));
-  const stampedHeader = { ...header, kwargs: { ...header.kwargs, tasks } };
+  const stampedHeader = withTasks(header, tasks);
   if (visitor?.onChordHeaderEnd) visitor.onChordHeaderEnd(chord, own);
   else visitor?.onGroupEnd?.(stampedHeader, own);
   // Celery stamps the body only when a visitor does it (canvas.py, chord.stamp); a stamp for the whole is for it too.

@@ -5,7 +5,6 @@ import type { Plan } from "../canvas/plan.ts";
 import type { Settings } from "../config/settings.ts";
 import { Ignore, ImproperlyConfigured } from "../errors.ts";
 import { type SignatureDict, type SignatureLike, signatureDict } from "../protocol/signature.ts";
-import type { TaskContext } from "../task/context.ts";
 import { type CurrentRun, currentRun } from "../task/current.ts";
 import type { CallSender } from "../task/sender.ts";
 import type { Ready } from "./ready.ts";
@@ -22,14 +21,12 @@ export class Branching {
   readonly #parts: BranchingParts;
   readonly #ready: Ready;
   readonly #run: CurrentRun;
-  readonly #context: TaskContext;
   #added = 0;
 
-  constructor(parts: BranchingParts, ready: Ready, run: CurrentRun, context: TaskContext) {
+  constructor(parts: BranchingParts, ready: Ready, run: CurrentRun) {
     this.#parts = parts;
     this.#ready = ready;
     this.#run = run;
-    this.#context = context;
   }
 
   /** Sends what takes the task's place, then throws `Ignore`: the result of the task is that of its replacement. */
@@ -41,7 +38,7 @@ export class Branching {
     if (dict.subtask_type === "chain" && (dict.kwargs.tasks as readonly unknown[]).length === 0) {
       throw new ImproperlyConfigured("Cannot replace with an empty chain");
     }
-    await this.#ready.task.handlers.onReplace?.(this.#context, dict);
+    await this.#ready.task.handlers.onReplace?.(this.#run.context(), dict);
     const [, , embed] = this.#ready.body;
     const plan = planReplacement(this.#ready.job.message.headers, embed, dict, this.#options());
     await this.#send(plan);

@@ -186,7 +186,7 @@ export class Executor {
         if (verdict.kind !== "retry") throw verdict.kind === "failure" ? verdict.error : retry;
         await this.#parts.sender.send(untilSent(retryCall(job, body, verdict.options)));
       },
-      branching: () => new Branching(this.#parts, ready, run, context),
+      branching: () => new Branching(this.#parts, ready, run),
       signature: (changes) => requestSignature(job, body, changes),
       state: async () => (await (await this.#parts.backend(task.options.backend)).load(headers.id))?.status,
       softLimit: job.softTimeLimit,

@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
+import { listenInPlaceOf } from "../helpers/in-place-of.ts";
 
 /** A TCP link between a client and a server that fails when it is told to. */
 export interface Proxy extends AsyncDisposable {
@@ -88,12 +89,7 @@ export async function startProxy(url: string): Promise<Proxy> {
       server.pause();
     }
   });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-
-  const proxied = new URL(url);
-  proxied.hostname = "127.0.0.1";
-  proxied.port = String((listener.address() as AddressInfo).port);
+  const proxied = await listenInPlaceOf(url, listener);
   return {
     port: Number(proxied.port),
     url: proxied.href,

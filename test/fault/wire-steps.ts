@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { Redis } from "ioredis";
 import { chordPartScript, setScript, storeScript } from "../../src/backend/redis/scripts.ts";
 import {
@@ -9,6 +9,7 @@ import {
   routeScript,
   turnScript,
 } from "../../src/broker/redis/scripts.ts";
+import { listenInPlaceOf } from "../helpers/in-place-of.ts";
 import type { Deed } from "./steps.ts";
 
 /** What one message of a client asks of a server, and where its bytes end. */
@@ -52,11 +53,7 @@ export async function startStepProxy(
     client.on("close", () => server.end());
     void passOn(client, server, isAmqp ? amqpReader() : readRedis, leave).catch(() => undefined);
   });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const proxied = new URL(url);
-  proxied.hostname = "127.0.0.1";
-  proxied.port = String((listener.address() as AddressInfo).port);
+  const proxied = await listenInPlaceOf(url, listener);
   return {
     url: proxied.href,
     async [Symbol.asyncDispose]() {

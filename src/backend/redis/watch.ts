@@ -3,6 +3,7 @@ import type { RedisCommands } from "../../broker/redis/commands.ts";
 import type { RedisConnection } from "../../broker/redis/connection.ts";
 import { type Deferred, deferred } from "../../broker/redis/deferred.ts";
 import type { TaskMeta } from "../../protocol/task-meta.ts";
+import { abortable } from "../../util/abortable.ts";
 import { backoff } from "../../util/backoff.ts";
 import { Waiters, type WatchOptions } from "../waiters.ts";
 import type { Connecting } from "./connecting.ts";
@@ -86,7 +87,7 @@ export class RedisWatch {
     this.#asked ??= this.#ask();
     this.#asked.taskIds.push(...taskIds);
     const { found } = this.#asked;
-    const metas = await untilAborted(found.promise, signal);
+    const metas = await abortable(found.promise, signal);
     return taskIds.flatMap((taskId) => metas.get(taskId) ?? []);
   }
 
@@ -184,19 +185,5 @@ export class RedisWatch {
         .watch(connection.client.unsubscribe(...channels.slice(first, first + channelsAtOnce)))
         .catch(() => undefined);
     }
-  }
-}
-
-/** The promise, or the signal's reason when it aborts first. */
-async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
-  if (signal === undefined) return promise;
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = deferred<never>();
-  const abort = (): void => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }

@@ -248,6 +248,11 @@ export class RedisBroker implements Broker, RedisLender {
     return subscription;
   }
 
+  /** Seconds. */
+  get #visibilityTimeout(): number {
+    return positive(this.#options.transportOptions.visibility_timeout) ?? 3600;
+  }
+
   /** Undefined where there can be no thread: its options hold what cannot be handed to one, such as a function. */
   #keepLease(): LeaseKeeper | undefined {
     const { transportOptions, connectTimeout, useSsl, logger } = this.#options;
@@ -260,7 +265,7 @@ export class RedisBroker implements Broker, RedisLender {
         consumerId: this.#ledger.consumerId,
       },
       lease: leaseSeconds,
-      longest: positive(transportOptions.visibility_timeout) ?? 3600,
+      longest: this.#visibilityTimeout,
       log: logger,
     });
   }
@@ -310,8 +315,7 @@ export class RedisBroker implements Broker, RedisLender {
   }
 
   locate(options: LocateOptions): Promise<Located> {
-    const visibilityTimeout = positive(this.#options.transportOptions.visibility_timeout) ?? 3600;
-    return locateIn(this.#connected(), this.#keys, options, visibilityTimeout);
+    return locateIn(this.#connected(), this.#keys, options, this.#visibilityTimeout);
   }
 
   async purge(queue: string): Promise<number> {
