@@ -10,8 +10,8 @@ export const xsum = app.task("quickstart.xsum", (numbers: number[]) => numbers.r
 /** Takes its time and says how far it is. */
 export const report = app.task("quickstart.report", { bind: true }, async (self, pages: number) => {
   for (let page = 1; page <= pages; page += 1) {
-    await sleep(300, undefined, { signal: self.signal });
     await self.updateState("PROGRESS", { current: page, total: pages });
+    await sleep(300, undefined, { signal: self.signal });
   }
   return `${pages} pages`;
 });
